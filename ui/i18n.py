@@ -29,6 +29,6 @@ def known(key: str) -> bool:
     return key in texts(LANGUAGES[0])
 
 
-def said(words: Mapping[str, str]) -> str:
+def localized(words: Mapping[str, str]) -> str:
     """Return the viewer's language of a text that core declares in both."""
     return words.get(state.language()) or words.get("en") or next(iter(words.values()), "")

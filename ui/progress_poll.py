@@ -28,21 +28,21 @@ PATH = "/pulse"
 
 def route(get_studio: Callable[[], Studio]) -> Route:
     """Return the route GET /pulse?lang=en. `get_studio` is called at each request."""
-    made: dict[tuple[str, str], tuple[QueueSnapshot, dict[str, Any]]] = {}  # the board, and the answer made of it
+    made: dict[tuple[str, str], tuple[QueueSnapshot, dict[str, Any]]] = {}  # the snapshot, and the answer made of it
 
     def pulse(request: Request) -> Response:
         asked = request.query_params.get("lang", "")
         language = asked if asked in LANGUAGES else LANGUAGES[0]
         viewer = viewer_of(request.headers, request.cookies)
         studio = get_studio().seen_by(viewer)
-        board = studio.queue.snapshot()
+        snapshot = studio.queue.snapshot()
         whose = (language, viewer.client if viewer.private else "")
         kept = made.get(whose)
-        if kept is None or kept[0] is not board:
-            kept = made[whose] = (board, answer(board, language))
+        if kept is None or kept[0] is not snapshot:
+            kept = made[whose] = (snapshot, answer(snapshot, language))
         guarded = USER_HEADER in request.headers
         client = state.client_of(request.headers, request.cookies) if guarded else None
-        body = json.dumps({**kept[1], **own(studio, board, client)}, ensure_ascii=False)
+        body = json.dumps({**kept[1], **own(studio, snapshot, client)}, ensure_ascii=False)
         return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
 
     return Route(PATH, pulse)
@@ -53,17 +53,17 @@ def address() -> str:
     return f"{PATH}?lang={state.language()}"
 
 
-def answer(board: QueueSnapshot, language: str) -> dict[str, Any]:
+def answer(snapshot: QueueSnapshot, language: str) -> dict[str, Any]:
     """Return the mark, the number of active jobs, and what is to be shown of each job in work."""
     with state.speaking(language):
-        jobs = {job.id: shown(job) for job in board.jobs if job.state is not JobState.QUEUED}
-    return {"mark": mark(board), "total": board.total, "jobs": jobs}
+        jobs = {job.id: shown(job) for job in snapshot.jobs if job.state is not JobState.QUEUED}
+    return {"mark": mark(snapshot), "total": snapshot.total, "jobs": jobs}
 
 
-def own(studio: Studio, board: QueueSnapshot, client: str | None) -> dict[str, Any]:
+def own(studio: Studio, snapshot: QueueSnapshot, client: str | None) -> dict[str, Any]:
     """Return the number of active jobs of a client, and which of them are in work; without a client, of all."""
-    jobs = [job for job in board.jobs if client in (None, job.client)]
-    whole = board.total <= len(board.jobs)
+    jobs = [job for job in snapshot.jobs if client in (None, job.client)]
+    whole = snapshot.total <= len(snapshot.jobs)
     count = len(jobs) if whole else studio.queue.count_active(client)
     return {"mine": count, "running": [job.id for job in jobs if job.state is not JobState.QUEUED]}
 
@@ -80,7 +80,7 @@ def shown(job: Job) -> dict[str, Any]:
     }
 
 
-def mark(board: QueueSnapshot) -> str:
+def mark(snapshot: QueueSnapshot) -> str:
     """Return a value that changes with everything a page shows of the queue except the progress of running jobs."""
     jobs = [
         (
@@ -92,9 +92,9 @@ def mark(board: QueueSnapshot) -> str:
             job.cancel_requested,
             str(job.error),
         )
-        for job in board.jobs
+        for job in snapshot.jobs
     ]
-    return hashlib.sha256(repr((jobs, board.paused, board.newest)).encode()).hexdigest()[:16]
+    return hashlib.sha256(repr((jobs, snapshot.paused, snapshot.newest)).encode()).hexdigest()[:16]
 
 
 def preview_url(job_id: str, progress: Progress) -> str:

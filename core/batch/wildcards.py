@@ -28,7 +28,7 @@ Lines = Callable[[str], Sequence[str]]  # name or pattern of files -> their line
 def expand(template: str, seed: int, lines: Lines, kind: str = "") -> str:
     """Return the prompt that `seed` makes of `template`; `kind` keeps the draws of several prompts of an image apart.
 
-    Raises WildcardError saying what came, where, and what is allowed.
+    Raises WildcardError with the value, its position and what is allowed.
     """
     return _Expansion(seed, lines, kind).text(parse(template), ())
 

@@ -150,18 +150,22 @@ def _spread(
             generated[name] = [_pixels(sides[name], image_id) for image_id in job.image_ids]
         same = same and generated["local"] == generated["ray"]
     ratios = [round(local / ray, 3) for local, ray in zip(seconds["local"], seconds["ray"], strict=True)]
-    return {"pictures": images, "seconds": seconds, "times_as_fast": ratios,
+    return {"images": images, "pictures": images, "seconds": seconds, "times_as_fast": ratios,
             "times_as_fast_median": round(statistics.median(ratios), 3), "identical": same,
             **_accounted(accounts, runs * images)}  # fmt: skip
 
 
 def _accounted(accounts: Mapping[str, Account], images: int) -> dict[str, Any]:
-    """Return what an image cost the processor on each side, and how many times as fast that lets idle cores be."""
+    """Return the CPU time of an image on each side, and the largest possible speed-up by it.
+
+    `pictures` and `processor_ms_a_picture` are former names, kept for programs that read them.
+    """
     cores = os.cpu_count() or 1
     used = {name: {role: round(1000 * seconds / images, 1) for role, seconds in account.used.items() if role != OTHERS}
             for name, account in accounts.items()}  # fmt: skip
     possible = cores * accounts["local"].used[DRAWING] / max(1e-9, accounts["ray"].own())
-    return {"processor_ms_a_picture": used, "share_of_all_cores": {name: account.shares() for name, account in accounts.items()},
+    return {"cpu_ms_per_image": used, "processor_ms_a_picture": used,
+            "share_of_all_cores": {name: account.shares() for name, account in accounts.items()},
             "times_as_fast_by_processor_time": round(possible, 3)}  # fmt: skip
 
 
@@ -183,24 +187,24 @@ def _overhead(sides: Mapping[str, Studio], model: str, runs: int) -> dict[str, A
 
 def _text(report: Mapping[str, Any]) -> str:
     local, ray = (statistics.median(report["seconds"][name]) for name in ("local", "ray"))
-    workers, cores, used = report["workers"], report["cores"], report["processor_ms_a_picture"]
+    workers, cores, used = report["workers"], report["cores"], report["cpu_ms_per_image"]
     others = {name: shares[OTHERS] for name, shares in report["share_of_all_cores"].items()}
     roles = (*dict.fromkeys(role for side in used.values() for role in side),)
     quiet = "" if max(others.values()) <= QUIET else f"  <- over {QUIET:.0%}: take the figures again on a quiet machine"
     rows = [f"{role:<28}" + "".join(f"{used[name].get(role, 0.0):>16.1f}" for name in used) for role in roles]
     return "\n".join(
         (
-            f"{report['runs']} turns, a job of {report['pictures']} pictures each, sides of {report['side']} px; {cores} cores, a "
+            f"{report['runs']} turns, a job of {report['images']} images each, sides of {report['side']} px; {cores} cores, a "
             "thread for each worker",
             f"{'':<28}{'local worker':>16}{f'{workers} on Ray':>16}",
             f"{'seconds of a job, median':<28}{local:>16.2f}{ray:>16.2f}",
             f"{'times as fast, median':<28}{1:>16}{report['times_as_fast_median']:>16.2f}  (each turn: {report['times_as_fast']})",
             f"{'pixels':<28}{'':>16}{'the same' if report['identical'] else 'DIFFERENT':>16}",
-            "processor time, ms a picture:",
+            "CPU time, ms an image:",
             *rows,
             f"{'other programs, of all cores':<28}{others['local']:>16.1%}{others['ray']:>16.1%}{quiet}",
             f"by processor time {cores} idle cores could be {report['times_as_fast_by_processor_time']:.2f} times as fast",
-            f"a job of one small picture, median of {report['small_jobs']}: local {report['small_job_ms']['local']} ms, Ray "
+            f"a job of one small image, median of {report['small_jobs']}: local {report['small_job_ms']['local']} ms, Ray "
             f"{report['small_job_ms']['ray']} ms, difference {report['overhead_ms']:+.1f} ms",
         )
     )

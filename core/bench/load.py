@@ -280,8 +280,8 @@ def _wait_for(ready: tuple[int, str], server: subprocess.Popen[bytes], log: Path
             if connection.getresponse().status == 200:
                 return
         time.sleep(0.5)
-    said = (log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["?"])[-1]
-    raise StudioError(detail=localize("bench.load.not_started", said=said[:300]))
+    message = (log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["?"])[-1]
+    raise StudioError(detail=localize("bench.load.not_started", said=message[:300]))
 
 
 def _memory(process: psutil.Process) -> int:

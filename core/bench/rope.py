@@ -133,10 +133,10 @@ def table(rows: list[Row], base: int, steps: int) -> str:
     lines = [f"embedded model, trained up to {base} px, {steps} steps"]
     lines.append(f"{'size':>10}{'scaling':>10}{'prompts':>9}{'score':>8}{'repetition':>12}{'seconds':>9}")
     for row in rows:
-        said = row.as_dict()
+        figures = row.as_dict()
         size = "x".join(map(str, size_of(base, row.times)))
         lines.append(
-            f"{size:>10}{row.method:>10}{said['prompts']:>9}{said['score']:>8.1%}"
-            f"{said['repetition']:>12.3f}{said['seconds']:>9.1f}"
+            f"{size:>10}{row.method:>10}{figures['prompts']:>9}{figures['score']:>8.1%}"
+            f"{figures['repetition']:>12.3f}{figures['seconds']:>9.1f}"
         )
     return "\n".join(lines)

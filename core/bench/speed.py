@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace, configs: Path) -> int:
             report.setdefault("variants", {})[name] = row
             print(line(name, row), flush=True)
     print("text: the studio keeps the embeddings of a prompt that it has read, unless performance.cache_text is off")
-    print("distance: largest and mean difference of a pixel from the studio's default picture, of 255")
+    print("distance: largest and mean difference of a pixel from the studio's default image, of 255")
     print(json.dumps(report, ensure_ascii=False))
     return DONE if report["max_pixel_distance"] == 0 else FAILED
 
@@ -296,7 +296,7 @@ def table(report: Mapping[str, Any]) -> str:
     if "tflop" in report:
         shares = ", ".join(f"{name} {share:.0%}" for name, share in report["share_of_peak"].items())
         lines.insert(
-            1, f"work {report['tflop']:g} TFLOP a picture, peak {report['peak_tflops']:g} TFLOP/s; reached: {shares}"
+            1, f"work {report['tflop']:g} TFLOP an image, peak {report['peak_tflops']:g} TFLOP/s; reached: {shares}"
         )
     return "\n".join(lines)
 

@@ -12,14 +12,14 @@ from core.studio import Studio
 from core.types import ImageRecord
 
 LABEL_WIDTH, COLUMN_WIDTH = 220, 220  # px; the figures need a column of some width
-GIGA = 10**9  # as everywhere that sizes are told, see ui/formats.py
+GIGA = 10**9  # as in all sizes shown, see ui/formats.py
 
 
 def draw(studio: Studio, report: BenchmarkReport) -> bytes:
     """Return the grid of a benchmark as PNG. Missing images are empty frames."""
     benchmark = report.benchmark
     rows = [_row(k, prompt, seed) for k, (prompt, seed) in enumerate(benchmark.cells, start=1)]
-    heads = [f"{measured.column.name}\n{_said(measured.figures)}" for measured in report.columns]
+    heads = [f"{measured.column.name}\n{_caption(measured.figures)}" for measured in report.columns]
     files = [_file(studio, measured.images[k]) for k in range(len(rows)) for measured in report.columns]
     title = f"Z Darkroom · {benchmark.created_at:%Y-%m-%d %H:%M} UTC"
     buffer = BytesIO()
@@ -32,7 +32,7 @@ def _row(number: int, prompt: str, seed: int) -> str:
     return f"{prompt if contact_sheet.readable(prompt) else f'#{number}'}\nseed {seed}"
 
 
-def _said(figures: Metrics) -> str:
+def _caption(figures: Metrics) -> str:
     """Such as 2.1 s · 4.2 step/s, and below it 0.6 GB · load 3.1 s."""
     lines = (
         (("{:.2f} s", figures.seconds), ("{:.2f} step/s", figures.steps_per_second)),

@@ -29,7 +29,7 @@ def _row(measured: ColumnResult, tally: Tally) -> dict[str, Any]:
         "column": column.name,
         "model": column.model,
         "settings": dict(column.values),
-        "pictures": figures.made,
+        "generated": figures.made,
         "wanted": figures.wanted,
         "load_seconds": figures.load_seconds,
         "seconds": figures.seconds,
@@ -47,6 +47,7 @@ def _row(measured: ColumnResult, tally: Tally) -> dict[str, Any]:
         "equal": tally.equal,
         "state": str(measured.job.state) if measured.job else None,
         "error": measured.error.message("en") if measured.error else None,
+        "pictures": figures.made,  # the former name of `generated`, kept for programs that read it
     }
 
 
@@ -121,7 +122,7 @@ def _number(value: float | None, form: str) -> str:
 _WIDTH = 11
 _HEAD: Mapping[str, tuple[str, ...]] = {
     "en": (
-        "column", "pictures", "load s", "picture s", "steps/s", "peak MB", "disk MB", "obeys", "sharpness", "clipped",
+        "column", "images", "load s", "image s", "steps/s", "peak MB", "disk MB", "obeys", "sharpness", "clipped",
         "cast", "faults",
     ),
     "zh": ("列", "图片", "加载 秒", "每张 秒", "步/秒", "峰值 MB", "磁盘 MB", "符合", "锐度", "溢出", "偏色", "故障"),

@@ -14,8 +14,8 @@ from itertools import combinations
 from core.benchmark.report import BenchmarkReport
 from core.types import Vote
 
-MIN_VOTES = 10  # votes between two columns below which nothing is said
-ALPHA = 0.05  # the chance of such a lead by throwing coins, above which nothing is said either
+MIN_VOTES = 10  # votes between two columns below which no result is given
+ALPHA = 0.05  # significance level of the sign test; above it no result is given
 SIDES = LEFT, RIGHT, EQUAL = ("left", "right", "equal")
 
 

@@ -72,7 +72,7 @@ def exit_code(error: StudioError) -> int:
 
 
 def file_error(error: OSError) -> StudioError:
-    """Return the error to be told for what the system did not allow."""
+    """Return the error shown for what the system did not allow."""
     path = error.filename if error.filename is not None else "-"
     if error.errno == errno.ENOSPC:
         return DiskFullError(path=path)

@@ -133,7 +133,7 @@ def with_preset(command: GenerateCommand, name: str | None, configs: Path, envir
 
 
 def _request(studio: Studio, command: GenerateCommand) -> GenerationRequest:
-    """Return what is asked for, over the images that came with it."""
+    """Return the requested values, over those of the given image."""
     request = _new_request(studio, command)
     if not command.inputs:
         return request

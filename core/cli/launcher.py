@@ -95,7 +95,7 @@ except KeyboardInterrupt:
     sys.exit(130)
 sys.exit(main())
 """
-CURES = (  # what pip said -> what to try; the first that fits
+CURES = (  # what pip printed -> what to try; the first that fits
     (
         r"No space left|Errno 28",
         "free some disk space (10 GB with CUDA) and start again",
@@ -411,16 +411,16 @@ def uv_command(uv: str, python: str, requirements: str) -> list[str]:
 
 def uv_environment(settings: dict[str, str]) -> dict[str, str]:
     """Return the environment with pip's settings under the names that uv knows; uv's own variables win."""
-    told = {theirs: join(settings[ours].split()) for ours, (theirs, join) in UV_NAMES.items() if settings.get(ours)}
-    return {**told, **os.environ}
+    mapped = {theirs: join(settings[ours].split()) for ours, (theirs, join) in UV_NAMES.items() if settings.get(ours)}
+    return {**mapped, **os.environ}
 
 
 def pip_settings(python: str) -> dict[str, str]:
     """Return pip's settings by name, such as index-url: from its variables, or from pip.conf."""
     command = [python, "-m", "pip", "config", "list"]
-    told = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", errors="replace").stdout
+    output = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", errors="replace").stdout
     found: dict[str, dict[str, str]] = {"global": {}, "install": {}, ":env:": {}}
-    for line in told.splitlines():
+    for line in output.splitlines():
         name, _, value = line.partition("=")
         section, _, key = name.rpartition(".")
         with suppress(ValueError, SyntaxError):
@@ -448,9 +448,9 @@ def run_installer(command: list[str], environment: dict[str, str] | None, log: P
     return output if process.wait() else None
 
 
-def explain_failure(said: list[str], log: Path, index: str = DEFAULT_INDEX) -> Stop:
+def explain_failure(output: list[str], log: Path, index: str = DEFAULT_INDEX) -> Stop:
     """Return the error that names the package and what to try, read from pip's output. `index` is where it looked."""
-    text = "".join(said)
+    text = "".join(output)
     package = failed_package(text)
     if "(from versions: none)" in text and not index_answers(index):  # without retries pip does not say why it found none
         text += "Connection"

@@ -34,7 +34,7 @@ class CommandLineError(InputError):
 
 
 def main(arguments: Sequence[str] | None = None, configs: Path = PROJECT_ROOT / "configs") -> int:
-    """Run one command and return its exit code. Whatever goes wrong is told in one line, never as a traceback."""
+    """Run one command and return its exit code. Any failure is one line, never as a traceback."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     language = choose_language(given, os.environ)
     for stream in (sys.stdout, sys.stderr):
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None, configs: Path = PROJECT_ROOT / 
 
 
 def _unexpected(error: Exception) -> StudioError:
-    """Return the error to be told for a fault of the program; the traceback goes into a file."""
+    """Return the error shown for a bug; the traceback goes into a file."""
     path = Path(tempfile.gettempdir()) / f"z-darkroom-error-{os.getpid()}.txt"
     with suppress(OSError):
         path.write_text("".join(traceback.format_exception(error)), encoding="utf-8", errors="backslashreplace")

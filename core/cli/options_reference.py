@@ -16,7 +16,7 @@ FILE = PROJECT_ROOT / "configs" / "README.md"
 MEASURED = PROJECT_ROOT / "configs" / "measured.json"  # option -> one line, kept by the options' tests
 
 _FILES = {
-    "config": "Pictures, model and output · 图片、模型与输出",
+    "config": "Images, model and output · 图片、模型与输出",
     "advanced_config": "Advanced · 高级",
     "ui_config": "Pages · 界面",
     "service_config": "Worker and HTTP service · 工作进程与 HTTP 接口",

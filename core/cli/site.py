@@ -1,6 +1,6 @@
 """Build and serve the documentation (`start.py docs`), and pack a release without tests (`start.py package`).
 
-Screenshots are recorded with what they show, so that an old one is told.
+Screenshots are recorded with what they show, so that an outdated one is detected.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ class GeneratorActor:
     def __init__(self, generator: str, configs: str, values: Mapping[str, Any]) -> None:
         self._generator = LazyGenerator(lambda: build_generator(generator, Path(configs), values))
         self._commands: queue.SimpleQueue[Callable[[], Ended]] = queue.SimpleQueue()
-        self._said: list[Step | Words | Ended] = []
+        self._messages: list[Step | Words | Ended] = []
         self._news = threading.Condition()
         self._shown = 0  # the ticket whose steps are looked at
         self._stopped = 0  # every command up to this ticket is to stop
@@ -69,12 +69,12 @@ class GeneratorActor:
         """Return the messages since the last call, as soon as one can't wait."""
         with self._news:
             self._news.wait_for(self._has_news, LISTEN_SECONDS)
-            said, self._said = tuple(self._said), []
-        resting = not said or any(isinstance(message, Ended) for message in said)
-        return Heard(said, self.facts() if resting else None)
+            messages, self._messages = tuple(self._messages), []
+        resting = not messages or any(isinstance(message, Ended) for message in messages)
+        return Heard(messages, self.facts() if resting else None)
 
     def _has_news(self) -> bool:
-        return any(isinstance(message, Ended) or message.ticket == self._shown for message in self._said)
+        return any(isinstance(message, Ended) or message.ticket == self._shown for message in self._messages)
 
     def facts(self) -> Facts:
         """Return what this actor is and has loaded."""
@@ -94,7 +94,7 @@ class GeneratorActor:
 
     def _say(self, message: Step | Words | Ended) -> None:
         with self._news:
-            self._said.append(message)
+            self._messages.append(message)
             self._news.notify_all()
 
     def _load(self, ticket: int, model: str | None, options: Mapping[str, Any]) -> Ended:

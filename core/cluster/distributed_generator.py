@@ -20,7 +20,7 @@ from core.errors import Cancelled, StudioError
 from core.jobs.generator_protocol import OnProgress, WorkerLost
 from core.types import GeneratedImage, GenerationRequest, GenerationResult, Progress, ResumeState
 
-WAIT_SECONDS = 0.25  # how often a wish to stop is looked for while nothing is said
+WAIT_SECONDS = 0.25  # how often cancellation is checked while no message arrives
 MAX_STEPS = 3  # of an image that are told at once
 
 log = logging.getLogger(__name__)
@@ -144,10 +144,10 @@ class _Course:
     def hear(self) -> None:
         """Wait a little for messages of the workers, and handle them."""
         lead = self._lead()
-        said = self._received()
-        ends = [(worker, message) for worker, message in said if not isinstance(message, Step)]
+        received = self._received()
+        ends = [(worker, message) for worker, message in received if not isinstance(message, Step)]
         images = [self._take_end(worker, message) for worker, message in ends]
-        self._report([message.progress for worker, message in said if worker == lead and isinstance(message, Step)])
+        self._report([message.progress for worker, message in received if worker == lead and isinstance(message, Step)])
         for image in images:  # the next ones are generated while these are saved
             if image is not None:
                 self._on_image(image)
@@ -178,8 +178,8 @@ class _Course:
             while True:
                 received.append(self._inbox.get_nowait())
         except queue.Empty:
-            own = ((worker, said) for worker, said in received if not isinstance(said, (Freed, Words)))
-            return [(worker, said) for worker, said in own if self._hands.get(worker, (0, 0))[1] == said.ticket]
+            own = ((worker, message) for worker, message in received if not isinstance(message, (Freed, Words)))
+            return [(worker, message) for worker, message in own if self._hands.get(worker, (0, 0))[1] == message.ticket]
 
     def _take_end(self, worker: str, message: Ended | Lost) -> GeneratedImage | None:
         """Give a worker that finished the next image, or release it. Return its image, if there is one."""
@@ -190,7 +190,7 @@ class _Course:
         if message.fault is not None:
             self._fail(WorkerLost(message.fault))
         elif message.error is not None:
-            log.error("job %s, picture %d failed\n%s", self._attempt.job_id, place, message.trace)
+            log.error("job %s, image %d failed\n%s", self._attempt.job_id, place, message.trace)
             self._fail(StudioError.from_dict(message.error))
         if self._left and self._pool.stays(worker):
             self._give(worker)

@@ -79,7 +79,7 @@ class PoolWorker:
     id: str
     node: Node
     handle: Handle
-    heard: float  # when it last said anything (monotonic)
+    heard: float  # when its last message came (monotonic)
     facts: Facts = field(default_factory=lambda: Facts(WorkerStatus("starting")))
     ready: bool = False
     ticket: int = 0  # of the present or last command
@@ -333,19 +333,19 @@ class WorkerPool:
             by_handle = {worker.handle: worker for worker in self._workers.values()}
         heard = self._transport.hear(list(by_handle), HEAR_SECONDS)
         with self._guard:
-            for handle, said in heard:
+            for handle, message in heard:
                 worker = by_handle[handle]
                 if worker.id not in self._workers:
                     continue
-                if isinstance(said, WorkerGone):
-                    self._lose(worker, said.reason)
+                if isinstance(message, WorkerGone):
+                    self._lose(worker, message.reason)
                 else:
-                    self._receive(worker, said)
+                    self._receive(worker, message)
             self._drop_silent()
 
-    def _receive(self, worker: PoolWorker, said: Heard) -> None:
-        worker.facts = said.facts or worker.facts
-        for message in said.messages:
+    def _receive(self, worker: PoolWorker, heard: Heard) -> None:
+        worker.facts = heard.facts or worker.facts
+        for message in heard.messages:
             worker.heard = time.monotonic()
             if message.ticket != worker.ticket:
                 continue
@@ -353,7 +353,7 @@ class WorkerPool:
                 self._note_end(worker, message)
             if worker.inbox is not None:
                 worker.inbox.put((worker.id, message))
-        if any(isinstance(message, Ended) for message in said.messages):
+        if any(isinstance(message, Ended) for message in heard.messages):
             self._announce()
 
     def _note_end(self, worker: PoolWorker, ended: Ended) -> None:

@@ -45,7 +45,7 @@ def local_file(configs: Path) -> Path:
 
 @dataclass(frozen=True)
 class Settings(Sections):
-    """Checked values by schema key, where each came from, and the problems met on the way.
+    """Checked values by schema key, the source of each, and the problems found.
 
     A value with a problem is replaced by the layer below it, so that the app always starts in a safe state and can show why.
     Read a value as `settings.server.port`; `settings[key]` is for keys that are known at run time only.

@@ -54,7 +54,7 @@ class Presets:
         return self._path(name).exists()
 
     def is_shipped(self, name: str) -> bool:
-        """Return True for a preset that came with the program."""
+        """Return True for a shipped preset."""
         return name in profile_names(self._configs) and self._file(name) is None
 
     def get(self, name: str, source: str = SOURCE) -> Preset:

@@ -182,7 +182,7 @@ def _choose(scene: Scene, rng: random.Random) -> set[str]:
 
 
 def _things(scene: Scene, named: set[str], language: str, rng: random.Random) -> list[tuple[str, str]]:
-    """Return the objects as (phrase, place), the first one first; the place is empty where it is not said."""
+    """Return the objects as (phrase, place), the first one first; the place is empty where the caption leaves it out."""
     if "kind" not in named:
         return []
     chinese = language == "zh"
@@ -236,16 +236,16 @@ def _chinese(things: list[tuple[str, str]], parts: list[tuple[str, str]], rng: r
     clauses = []
     for thing, place in things:
         clauses.append(rng.choice((f"{place}有{thing}", f"{place}是{thing}", f"{thing}在{place}")) if place else thing)
-    said = rng.choice(("，", "，", "和")).join(clauses)
+    clause = rng.choice(("，", "，", "和")).join(clauses)
     if style < 0.75:
         opening = rng.choice(("画一张图：", "一张图：", "画面里有", "请画", "")) if not things[0][1] else ""
         ending = rng.choice(("。", "", "")) if rng.random() < 0.7 else "，" + rng.choice(FILLERS["zh"])
-        return "，".join([*tags, opening + said] if rng.random() < 0.5 else [opening + said, *tags]) + ending
+        return "，".join([*tags, opening + clause] if rng.random() < 0.5 else [opening + clause, *tags]) + ending
     if tags and not things[0][1]:
         first, rest = tags[0], tags[1:]
-        joined = rng.choice((f"{first}的{said}", f"{first}中的{said}", f"{first}下的{said}", f"{first}，{said}"))
+        joined = rng.choice((f"{first}的{clause}", f"{first}中的{clause}", f"{first}下的{clause}", f"{first}，{clause}"))
         return "，".join([joined, *rest]) + rng.choice(("", "。"))
-    return "，".join([said, *(rng.choice((tag, f"背景是{tag}", f"有{tag}")) for tag in tags)]) + rng.choice(("", "。"))
+    return "，".join([clause, *(rng.choice((tag, f"背景是{tag}", f"有{tag}")) for tag in tags)]) + rng.choice(("", "。"))
 
 
 def _english(things: list[tuple[str, str]], parts: list[tuple[str, str]], rng: random.Random) -> str:
@@ -259,9 +259,9 @@ def _english(things: list[tuple[str, str]], parts: list[tuple[str, str]], rng: r
             return ", ".join(objects + tags)
         at = rng.randrange(len(tags) + 1)
         return ", ".join(tags[:at] + objects + tags[at:])
-    said = rng.choice((" and ", " and ", ", ", " beside " if not things[0][1] else " and ")).join(objects)
+    clause = rng.choice((" and ", " and ", ", ", " beside " if not things[0][1] else " and ")).join(objects)
     opening = rng.choice(("", "", "a picture of ", "an illustration of ", "there is ", "draw ", "a poster of "))
-    text = opening + said
+    text = opening + clause
     for _, end in parts:
         text += (" " if end.startswith(ENGLISH_LINKS) and rng.random() < 0.7 else ", ") + end
     return text + rng.choice(("", "", "."))

@@ -22,7 +22,7 @@ from core.demo import renderer, scenes
 from core.demo.numpy_classifier import SIDE, WEIGHTS, pixels
 from core.demo.training.optim import Optimizers, curve
 
-# (width, height): its part of the drawings. All are reduced to one square, where an upright image looks squat.
+# (width, height): its share of the rendered scenes. All are reduced to one square, where an upright image looks squat.
 SIZES = {
     (256, 256): 4, (128, 128): 4, (512, 512): 2, (384, 384): 1, (512, 288): 2, (288, 512): 3, (256, 144): 2,
     (144, 256): 3, (320, 208): 2, (208, 320): 2, (160, 96): 1, (96, 160): 1,
@@ -78,14 +78,14 @@ def augment(images: Tensor) -> Tensor:
     return x * gain + offset + float(torch.rand(())) * 0.08 * torch.randn_like(x)
 
 
-def draw_share(job: tuple[int, int]) -> tuple[np.ndarray, list[scenes.Scene]]:
-    """Return a worker's share of the pool: `count` scenes of either side of the split, drawn and reduced to what is looked at."""
+def render_share(job: tuple[int, int]) -> tuple[np.ndarray, list[scenes.Scene]]:
+    """Return a worker's share of the pool: `count` scenes of either side of the split, rendered and reduced to SIDE."""
     seed, count = job
     rng = random.Random(seed)
     kept = [scenes.sample(rng, held_out=None) for _ in range(count)]
     sizes = rng.choices(list(SIZES), list(SIZES.values()), k=count)
-    drawn = [renderer.draw(scene, *size, rng) for scene, size in zip(kept, sizes, strict=True)]
-    return np.stack([pixels(image) for image in drawn]), kept
+    rendered = [renderer.render(scene, *size, rng) for scene, size in zip(kept, sizes, strict=True)]
+    return np.stack([pixels(image) for image in rendered]), kept
 
 
 def train(
@@ -94,8 +94,8 @@ def train(
     """Train for `minutes` on `count` rendered scenes, write the weights to `path`, and print the accuracy."""
     torch.manual_seed(seed)
     # Fresh processes, not forks: this one may hold a GPU.
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as drawing:
-        shares = list(drawing.map(draw_share, [(seed * 1000 + i, SHARE) for i in range(count // SHARE)]))
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool_of_processes:
+        shares = list(pool_of_processes.map(render_share, [(seed * 1000 + i, SHARE) for i in range(count // SHARE)]))
     pool = torch.cat([torch.from_numpy(images) for images, _ in shares]).to(device)
     kept = [scene for _, share in shares for scene in share]
     wanted = {
@@ -121,12 +121,12 @@ def train(
 def accuracy(
     model: Recogniser, count: int = 200, size: tuple[int, int] = (256, 256), seed: int = 55
 ) -> dict[str, float]:
-    """Return the part of each attribute that is read right on fresh drawings."""
+    """Return the part of each attribute that is classified correctly on newly rendered scenes."""
     rng = random.Random(seed)
     right = dict.fromkeys(scenes.ATTRIBUTES, 0)
     for _ in range(count):
         scene = scenes.sample(rng, held_out=None)
-        read = model.read(renderer.draw(scene, *size, rng))
+        read = model.read(renderer.render(scene, *size, rng))
         for name, value in scene.attributes().items():
             right[name] += read[name] == value
     return {name: hits / count for name, hits in right.items()}

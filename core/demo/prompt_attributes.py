@@ -31,10 +31,10 @@ def attributes(prompt: str) -> dict[str, str]:
     """Return each attribute of `scenes.ATTRIBUTES` that the prompt names, with its value; empty for another world."""
     text = prompt.translate(SIMPLIFIED).lower()
     words = sorted(_words(text), key=lambda word: word.begin)
-    said: dict[str, set[str]] = {}
+    named: dict[str, set[str]] = {}
     for word in words:
-        said.setdefault(word.attribute, set()).add(word.value)
-    asked = {name: values.pop() for name, values in said.items() if name in _SURROUNDING and len(values) == 1}
+        named.setdefault(word.attribute, set()).add(word.value)
+    asked = {name: values.pop() for name, values in named.items() if name in _SURROUNDING and len(values) == 1}
     asked |= _things(text, words)
     return {name: asked[name] for name in ATTRIBUTES if name in asked}
 

@@ -70,7 +70,7 @@ CLOUDS = ((0.14, 0.19, 1.0), (0.40, 0.10, 0.8), (0.64, 0.12, 0.8), (0.90, 0.23, 
 PEAKS = ((0.02, 0.16), (0.22, 0.27), (0.45, 0.19), (0.70, 0.30), (0.95, 0.20))
 
 
-def draw(scene: Scene, width: int, height: int, rng: random.Random) -> Image.Image:
+def render(scene: Scene, width: int, height: int, rng: random.Random) -> Image.Image:
     """Return the image of `scene`, width x height, RGB."""
     w, h = width * SUPERSAMPLE, height * SUPERSAMPLE
     canvas = _sky(scene, w, h)

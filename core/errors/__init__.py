@@ -77,7 +77,7 @@ class InputError(StudioError):
 
 
 class OptionError(InputError):
-    """`source` is where the value came from: a file, the environment, the command line or the form."""
+    """`source` is the origin of the value: a file, the environment, the command line or the form."""
 
     source: str
     key: str

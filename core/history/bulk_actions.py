@@ -23,7 +23,7 @@ from core.storage.thumbnails import Thumbnails
 from core.types import AnnotationChange, Annotations, HistoryQuery, ImageSelection, Undo
 
 PART = 200  # images of one transaction: some tenths of a second
-Said = tuple[Annotations, datetime | None]  # what is said of an image, and since when it is in the trash
+State = tuple[Annotations, datetime | None]  # annotations, and since when the image is in the trash
 Rows = Sequence[Row[Any]]
 
 
@@ -49,11 +49,11 @@ class BulkActions:
         undo: dict[AnnotationChange, list[str]] = {}
 
         def act(connection: Connection, found: Rows) -> None:
-            said = list(zip(found, image_rows.marks_of(connection, found), strict=True))
+            present = list(zip(found, image_rows.marks_of(connection, found), strict=True))
             image_rows.set_marks(
-                connection, {row.number: annotation_files.changed(before, change) for row, before in said}
+                connection, {row.number: annotation_files.changed(before, change) for row, before in present}
             )
-            for row, before in said:
+            for row, before in present:
                 undo.setdefault(change.undoing(before), []).append(row.id)
 
         self._each_part(selected, act)
@@ -79,7 +79,7 @@ class BulkActions:
         """Delete all that is in the trash for good; how many images that was. Raises StorageError."""
         gone = 0
         for part in _parts(self._ids(HistoryQuery(trashed=True))):
-            with self._database.writing() as connection:  # what came out of the trash meanwhile stays
+            with self._database.writing() as connection:  # images restored meanwhile stay
                 found = [row for row in self._listed(connection, part) if row.trashed_at is not None]
                 image_rows.remove(connection, [row.number for row in found])
             self._remove_files(found)
@@ -121,19 +121,19 @@ class BulkActions:
 
     def _write_marks(self, ids: Sequence[str], durable: bool) -> None:
         """Write the files beside images as the rows are; again where a row has changed since."""
-        written: dict[str, Said] = {}
-        while stale := {row: said for row, said in self._said(ids) if written.get(row.id) != said}:
-            for row, said in stale.items():
+        written: dict[str, State] = {}
+        while stale := {row: state for row, state in self._states_of(ids) if written.get(row.id) != state}:
+            for row, state in stale.items():
                 if self._files.reaches(row.file):
-                    annotation_files.write(self._files, row.file, *said, durable=durable)
-                written[row.id] = said
+                    annotation_files.write(self._files, row.file, *state, durable=durable)
+                written[row.id] = state
 
-    def _said(self, ids: Sequence[str]) -> list[tuple[Row[Any], Said]]:
+    def _states_of(self, ids: Sequence[str]) -> list[tuple[Row[Any], State]]:
         with self._database.reading() as connection:
             found = image_rows.listed(connection, ids)
             return [
-                (row, (said, moment(row.trashed_at)))
-                for row, said in zip(found, image_rows.marks_of(connection, found), strict=True)
+                (row, (marks, moment(row.trashed_at)))
+                for row, marks in zip(found, image_rows.marks_of(connection, found), strict=True)
             ]
 
     def _remove_files(self, found: Rows) -> None:

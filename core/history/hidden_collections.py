@@ -27,7 +27,7 @@ Pair = tuple[str, str]  # owner and name
 
 
 class CollectionPasswordError(InputError):
-    """A wrong password, or a collection that is not hidden: both are told alike."""
+    """A wrong password, or a collection that is not hidden: the same message for both."""
 
 
 class CollectionTriesError(InputError):

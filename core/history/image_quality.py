@@ -133,7 +133,7 @@ def heat_map(one: Path, other: Path) -> bytes:
     """Return a PNG: black where equal, over red and yellow to white where different. Raises as `compare`."""
     first, second = _pixels(one), _pixels(other)
     if first.shape != second.shape:
-        raise StorageError(path=other, detail="the pictures have different sizes")
+        raise StorageError(path=other, detail="the images have different sizes")
     gap = np.abs(first - second).max(axis=2).astype(np.float32)
     heat = gap / max(1.0, float(gap.max())) * 3
     channels = [np.clip(heat - k, 0, 1) for k in range(3)]

@@ -92,7 +92,7 @@ def listed(connection: Connection, ids: Sequence[str]) -> list[Row[Any]]:
 
 
 def marks_of(connection: Connection, rows: Sequence[Row[Any]]) -> list[Annotations]:
-    """Return what people said of the images of these rows, in their order."""
+    """Return the annotations of these rows, in their order."""
     labels = _labels(connection, [row.number for row in rows])
     return [
         Annotations(

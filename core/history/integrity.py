@@ -35,7 +35,7 @@ _DIGEST = re.compile(r'"([0-9a-f]{64})"')
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What a check found. All but `missing`, `unknown` and `damaged` is put right; `changed` is told once."""
+    """What a check found. All but `missing`, `unknown` and `damaged` is put right; `changed` is reported once."""
 
     images: int = 0
     missing: int = 0  # rows whose file is not there

@@ -2,7 +2,7 @@
 
 An image without its row gets it back from its record, which is beside it or in it; a row without its file is marked as missing,
 never deleted (the disk may only be unplugged). A file that was moved is found by its id, or by its bytes. Safe while another
-process adds images: rows are read before the files, and a row that came in between is left as it is.
+process adds images: rows are read before the files, and a row added meanwhile is left as it is.
 """
 
 from __future__ import annotations
@@ -170,11 +170,11 @@ def _take_in(database: Database, files: Files, orphans: list[str], copies: bool 
 
 def _found(files: Files, file: str, seeking: bool) -> _Found | None:
     """Return what a file tells; None when it is nothing of ours, though `seeking` rows without a file its bytes may tell."""
-    told, path = read_record(files, file), files.path(file)
-    if path is None or (told is None and not seeking):
+    stored, path = read_record(files, file), files.path(file)
+    if path is None or (stored is None and not seeking):
         return None
     try:
-        return _Found(file, sha256(path.read_bytes()).hexdigest(), *(told or ()))
+        return _Found(file, sha256(path.read_bytes()).hexdigest(), *(stored or ()))
     except OSError as error:
         log.warning("%s cannot be read: %s", file, error)
         return None
@@ -202,8 +202,8 @@ def _moved(connection: Connection, files: Files, found: _Found) -> str | None:
     """Let the row of a file that is gone follow a file with the same bytes; return its id, None when there is no such row."""
     same = select(images.c.id, images.c.file).where(images.c.digest == found.digest, images.c.missing)
     rows = [row for row in connection.execute(same) if not files.has(row.file)]
-    told = found.record.id if found.record is not None else None
-    row = min(rows, key=lambda row: row.id != told, default=None)  # several after a copy was made
+    record_id = found.record.id if found.record is not None else None
+    row = min(rows, key=lambda row: row.id != record_id, default=None)  # several after a copy was made
     if row is None:
         return None
     connection.execute(update(images).where(images.c.id == row.id).values(file=found.file, missing=False))
@@ -227,8 +227,8 @@ def _adopt(
         record = replace(record, id=data["id"])
         files.write(beside(record.file), encoded(data))  # so that it is the same image the next time
     number = put(connection, record, data, digest)
-    said, trashed_at = annotation_files.read(files, record.file)
-    set_marks(connection, {number: said})
+    annotations, trashed_at = annotation_files.read(files, record.file)
+    set_marks(connection, {number: annotations})
     set_trashed(connection, [number], timestamp(trashed_at) if trashed_at else None)
     return record.id
 

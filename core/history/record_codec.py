@@ -153,7 +153,7 @@ def image_row(record: ImageRecord) -> dict[str, Any]:
 
 
 def _unknown(record: Mapping[str, Any]) -> frozenset[str]:
-    """Return the fields of the request that the record does not know: null, or nothing at all of an image that said nothing."""
+    """Return the fields of the request that the record does not know: null, or nothing at all for an image without parameters."""
     asked = with_cfg(record["requested"])
     if record["resolved"].get("taken_in_from") == "?":  # earlier versions wrote made-up numbers
         return frozenset(UNKNOWABLE)
@@ -225,7 +225,7 @@ def _request(stored: Mapping[str, Any]) -> GenerationRequest:
 def _inputs(data: Mapping[str, Any]) -> dict[str, str]:
     """Return the inputs if all can name one of our files: a record may come from anywhere."""
     if not all(role in ROLES and is_digest(digest) for role, digest in data.items()):
-        raise ValueError("an input picture that cannot be ours")
+        raise ValueError("an input image that cannot be ours")
     return dict(data)
 
 

@@ -38,7 +38,7 @@ def find(
     if (dear := asked.dear(query.sort)) is not None:
         page, cursor = _page(connection, query, dear, asked.values, keeping=True)
         total = page[0].total if page else _count(connection, asked)
-    elif (total := _count(connection, asked)) or query.cursor is not None:  # a wrong cursor is told, whatever is found
+    elif (total := _count(connection, asked)) or query.cursor is not None:  # a wrong cursor is an error whatever is found
         page, cursor = _page(connection, query, asked.source(query.sort, total), asked.values)
     else:
         return [], None, 0

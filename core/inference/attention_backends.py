@@ -122,9 +122,9 @@ _NEEDS = {
 
 
 def _missing(backend: str, error: Exception) -> Mapping[str, str]:
-    said = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+    message = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
     needs = _NEEDS.get(backend, localize("inference.attention_backends.another_machine"))
-    detail = {"en": f" ({said})", "zh": ""}  # libraries speak English only
+    detail = {"en": f" ({message})", "zh": ""}  # libraries speak English only
     return localize("inference.attention_backends.needs_text", needs=needs, detail=detail)
 
 

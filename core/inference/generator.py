@@ -405,7 +405,7 @@ def generate_image(
 
 @dataclass(frozen=True)
 class _PassResult:
-    """What is told of one pass: the size it was rendered at, the steps that were run.
+    """Facts about one pass: the size it was rendered at, the steps that were run.
 
     `box` is the part of the image that was rendered, "" for all of it. There may be hundreds: none keeps its image.
     """
@@ -447,7 +447,7 @@ def _run_pass(
 ) -> tuple[Image.Image, _PassResult]:
     """Run one pass, over the image of the `last` one where there is one, or over a region of it.
 
-    Return the image at the requested size, and what is told of the pass.
+    Return the image at the requested size, and the facts about the pass.
     """
     began, inputs = time.perf_counter(), source.inputs
     region = inpaint.region_of(source, last, stage.request, model.info, stage.box)
@@ -667,6 +667,6 @@ def _with_tier(model: LoadedModel, request: GenerationRequest) -> dict[str, Any]
 
 
 def _complete(request: GenerationRequest) -> GenerationRequest:
-    """Add what options meant that came after the version that queued the request: it read brackets as text."""
+    """Add options that did not exist in the version that queued the request: it read brackets as text."""
     defaults = {option.key: option.default for option in SCHEMA.request_options()} | {SYNTAX: OFF}
     return replace(request, options={**defaults, **request.options})

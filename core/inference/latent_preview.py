@@ -97,7 +97,7 @@ class PreviewBudget:
             previewer.seconds *= TRUST
 
     def report(self, send: Send, draw: Callable[[Previewer], bytes | None] | None) -> None:
-        """Report a step by `send`: with the preview that `draw` makes where one is wanted and can be paid."""
+        """Report a step by `send`: with the preview that `draw` makes where one is due and affordable."""
         began = self._clock()
         previewer = self._previewer
         if previewer is None or draw is None or not self._can_pay(previewer.seconds, began):

@@ -63,8 +63,8 @@ def acting_options(options: Mapping[str, Any], info: ModelInfo) -> tuple[dict[st
     if key not in info.cannot and not is_gguf(info):
         return acting, ()
     only, reason = ("none", info.cannot[key]) if key in info.cannot else ("gguf", _GGUF)
-    said = () if options[key] in (AUTO, only) else (Decision(key, options[key], only, reason),)
-    return {**acting, key: only}, said
+    decisions = () if options[key] in (AUTO, only) else (Decision(key, options[key], only, reason),)
+    return {**acting, key: only}, decisions
 
 
 # -- quantisation ------------------------------------------------------------------------------------------------------

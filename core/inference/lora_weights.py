@@ -338,7 +338,7 @@ def set_weights(pipeline: Any, parts: tuple[str, ...], weights: Mapping[str, Any
 
 
 def remove(pipeline: Any, parts: tuple[str, ...], slots: set[str], everything: bool) -> None:
-    """Delete adapters; with `everything` the layers themselves stand where they stood before the first one came."""
+    """Delete adapters; with `everything` the original layers are put back, too."""
     from diffusers.hooks.group_offloading import _maybe_remove_and_reapply_group_offloading
     from diffusers.utils import delete_adapter_layers, recurse_remove_peft_layers
 

@@ -273,7 +273,7 @@ def _overridden(tier: Tier, options: Mapping[str, Any], machine: DeviceMemory, l
 
 
 def _possible(tier: Tier, machine: DeviceMemory, parameters: int) -> tuple[Tier, tuple[Decision, ...]]:
-    """Offloading where it has no sense is left out, and said."""
+    """Leave out offloading where it has no effect, with the reason."""
     if machine.device != "cuda" and tier.offload in ("model", "group"):
         refused = Decision("memory.offload", tier.offload, "none", _NO_CARD)
         return replace(tier, offload="none"), (refused,)

@@ -104,7 +104,7 @@ def load_model(
 ) -> LoadedModel:
     """Check the files, choose device, dtype and tier, read the weights. ModelError when that fails.
 
-    `failed` is the tier that ran out of memory: the next one below is taken. `read` is `read_pipeline` by default. `watch` is told
+    `failed` is the tier that ran out of memory: the next one below is taken. `read` is `read_pipeline` by default. `watch` gets
     how much of the weight files is in memory, and may raise Cancelled.
     """
     began = time.perf_counter()

@@ -46,25 +46,25 @@ def with_previewer(model: LoadedModel, store: Path) -> LoadedModel:
     found = tiny_decoder_folder(store, name) if name else None
     tiny = _read_tiny(found, model) if found is not None else None
     if tiny is not None:
-        return _said(model, tiny, localize("inference.preview_fit.tiny", name=name, folder=found))
+        return _with_preview(model, tiny, localize("inference.preview_fit.tiny", name=name, folder=found))
     try:
         weight, bias, share = _linear(model.pipeline.vae, store / PREVIEWS)
     except (RuntimeError, ValueError, OSError, AttributeError, np.linalg.LinAlgError) as error:
         log.exception("no preview for %s", model.model)
-        return _said(
+        return _with_preview(
             model, None, localize("inference.preview_fit.broken", detail=f"{type(error).__name__}: {error}"[:200])
         )
     if not share >= LEAST:
         weak = localize("inference.preview_fit.weak", share=share, least=LEAST, name=name)
-        return _said(model, None, weak if name else localize("inference.preview_fit.weak_only", share=share, least=LEAST))
+        return _with_preview(model, None, weak if name else localize("inference.preview_fit.weak_only", share=share, least=LEAST))
     if found is not None:
         reason = localize("inference.preview_fit.tiny_broken", share=share, name=name, folder=found)
     else:
         reason = localize("inference.preview_fit.fitted", share=share)
-    return _said(model, Previewer(weight, bias), reason)
+    return _with_preview(model, Previewer(weight, bias), reason)
 
 
-def _said(model: LoadedModel, previewer: Previewer | None, reason: Mapping[str, str]) -> LoadedModel:
+def _with_preview(model: LoadedModel, previewer: Previewer | None, reason: Mapping[str, str]) -> LoadedModel:
     capability = Capability(_OPTION, "preview", previewer is not None, reason)
     return replace(model, previewer=previewer, capabilities=(*model.capabilities, capability))
 
@@ -105,7 +105,7 @@ def _linear(vae: Any, folder: Path) -> tuple[torch.Tensor, torch.Tensor, float]:
         part = kept.with_suffix(".part")
         save_file({"weight": weight, "bias": bias, "correlation": torch.tensor(share)}, part)
         part.replace(kept)
-    except OSError as error:  # a disk without room or rights: it is fitted again next time
+    except OSError as error:  # a full or read-only disk: it is fitted again next time
         log.warning("%s was not written: %s", kept, error)
     return weight, bias, share
 
@@ -126,7 +126,7 @@ def fit(vae: Any) -> tuple[torch.Tensor, torch.Tensor, float]:
 def scene_images() -> np.ndarray:
     """Draw the scenes: (count, SIDE, SIDE, 3) of 0 to 1, always the same; the last ones are held out."""
     rng = random.Random(2025)
-    images = [renderer.draw(scenes.sample(rng, None), SIDE, SIDE, rng) for _ in range(FITTED + HELD_OUT)]
+    images = [renderer.render(scenes.sample(rng, None), SIDE, SIDE, rng) for _ in range(FITTED + HELD_OUT)]
     return np.stack([np.asarray(image.convert("RGB"), dtype=np.float32) / 255 for image in images])
 
 

@@ -150,7 +150,7 @@ class _Part:
                 one.data = copied(one.data, device)
 
     def drop(self, tensors: Collection[torch.Tensor] | None = None) -> None:
-        """Give tensors, or all, their host copy back. One that came or was cast to another format meanwhile is copied."""
+        """Give tensors, or all, their host copy back. A new tensor, or one cast to another format meanwhile, is copied."""
         if not self._host:
             return
         for one in _tensors(self.module) if tensors is None else tensors:

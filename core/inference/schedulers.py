@@ -198,7 +198,7 @@ def tapped(scheduler: Any, generator: torch.Generator) -> Iterator[StepTap]:
 
 
 def predicted(tap: StepTap, preview: str) -> torch.Tensor | None:
-    """Return the clean latents that the last step pointed at; None before the first, or where they can't be told.
+    """Return the clean latents that the last step pointed at; None before the first, or where they can't be computed.
 
     `preview` as in Solver. The formulas are those of each class's own conversion of the model's output.
     """

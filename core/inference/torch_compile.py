@@ -122,8 +122,8 @@ def _warm_up(
         raise
     except Exception as error:  # a compiler's errors are of many kinds; images can be made without it
         log.exception("compiling failed")
-        said = " ".join(str(error).strip().split("\n\n")[0].split())[:200]  # what follows is advice for developers
-        compiled.failed[key] = _failed(f"{type(error).__name__}: {said}")
+        message = " ".join(str(error).strip().split("\n\n")[0].split())[:200]  # what follows is advice for developers
+        compiled.failed[key] = _failed(f"{type(error).__name__}: {message}")
         return compiled.failed[key]
     compiled.warm[key] = time.perf_counter() - began
     log.info("compiled in %.1f s, %d graphs", compiled.warm[key], graphs())

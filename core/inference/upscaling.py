@@ -27,7 +27,7 @@ from core.models.upscaler_library import EMBEDDED, FILTERS, UpscalerLibrary, fil
 from core.models.weight_files import file_state
 
 Size = tuple[int, int]  # width, height in pixels
-OnTile = Callable[[int, int], None]  # told how many tiles are done, of how many; may raise Cancelled
+OnTile = Callable[[int, int], None]  # called with the tiles done and their total; may raise Cancelled
 TILE = 256  # px of a side, of the image before
 HALO = 32  # px around it; the embedded networks see 10
 _COMPACT = re.compile(r"body\.(\d+)\.weight")

@@ -36,7 +36,7 @@ from core.storage.input_images import InputImages
 from core.types import Decision, GeneratedImage, GenerationRequest, Job, JobState, Phase, Progress, ResumeState
 
 _GONE = localize("jobs.runner.gone")
-_OPTIONS = {  # kind of file -> the option that it came by
+_OPTIONS = {  # kind of file -> the option that names it
     used_files.MODEL: "model.id",
     used_files.LORA: "lora.use", used_files.EMBEDDING: "generation.prompt", used_files.CONTROLNET: "controlnet.units",
     used_files.PREPROCESSOR: "controlnet.preprocessor", used_files.UPSCALER: "hires.upscaler",

@@ -64,12 +64,12 @@ def read_images(text: str) -> tuple[Mapping[str, Any], ...]:
     """Return the own values of each image of a batch. UnreadableRequest says what is wrong."""
     data = _parsed(text)
     if not isinstance(data, list) or not data:
-        raise UnreadableRequest(f"the stored pictures are a {type(data).__name__}, not a list of some")
+        raise UnreadableRequest(f"the stored images are a {type(data).__name__}, not a list of some")
     data = [with_cfg(own) if isinstance(own, dict) else own for own in data]
     for own in data:
         if not isinstance(own, Mapping) or not set(own) <= set(OWN_FIELDS):
-            raise UnreadableRequest("a stored picture has fields that no picture has of its own")
-        _check_fields(own, "a stored picture")
+            raise UnreadableRequest("a stored image has fields that images cannot have of their own")
+        _check_fields(own, "a stored image")
     return tuple(data)
 
 

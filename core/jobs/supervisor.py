@@ -29,7 +29,7 @@ from core.types import WorkerStatus
 
 FIRST_DELAY = 0.2  # seconds until a worker that died is started again; doubled each time
 LONGEST_DELAY = 30.0
-MAX_STARTS = 3  # workers in a row that ended before they could begin: then it is said, and tried on
+MAX_STARTS = 3  # workers in a row that ended before they were ready: then the reason is shown, and starting is retried
 GOOD_SECONDS = 60.0  # a worker that lived this long, or finished a job, was a good one
 LOCKED_DELAY = 5.0  # how often we look whether the worker of another app over this folder has ended
 TAKE_OVER_SECONDS = 15.0  # how often we look for workers of other apps over this database that are gone

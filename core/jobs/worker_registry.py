@@ -135,19 +135,19 @@ class Heartbeat:
         self._id = worker_id
         self._registry = registry
         self._status = status
-        self._said: tuple[object, float] = ("", 0.0)  # what was last written, and when (monotonic seconds)
+        self._written: tuple[object, float] = ("", 0.0)  # what was last written, and when (monotonic seconds)
         self.good_jobs = 0
 
     def say(self, state: str, more: object = None) -> None:
         """Write the row if `state` or `more` changed or the last one is old. A failure fails no job."""
-        said, when = self._said
-        if (state, more) == said and time.monotonic() - when < BEAT_SECONDS:
+        written, when = self._written
+        if (state, more) == written and time.monotonic() - when < BEAT_SECONDS:
             return
         try:
             self._registry.write(self._id, self._status(state), self.good_jobs)
         except StorageError:
             log.exception("the worker's status could not be written")
-        self._said = ((state, more), time.monotonic())
+        self._written = ((state, more), time.monotonic())
 
 
 def status_of(state: str, generator: LazyGenerator, unloaded_from: int | None = None) -> WorkerStatus:

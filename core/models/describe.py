@@ -80,10 +80,10 @@ def describe(path: Path, catalog: Catalog, lora_for: ModelInfo | None = None) ->
         header = read_all(path)
         contents = contents_of(path)
     except BadFile as bad:
-        told = catalog.find(str(path)).problem
-        if getattr(told, "kind", "") not in _ENDINGS:  # what is in the file says more than its ending
-            told = problem(path.name, path.name, bad.kind, **bad.values)
-        use = f"{NO}: {_words(told or ModelError(), path.name)}"
+        known = catalog.find(str(path)).problem
+        if getattr(known, "kind", "") not in _ENDINGS:  # what is in the file says more than its ending
+            known = problem(path.name, path.name, bad.kind, **bad.values)
+        use = f"{NO}: {_words(known or ModelError(), path.name)}"
         kind = (
             "lora" if bad.kind == "quantisation" and "lora" in path.name.lower() else _BROKEN.get(bad.kind, "unknown")
         )

@@ -37,7 +37,7 @@ from core.types import LoraInfo, ModelInfo
 SHIPPED = PROJECT_ROOT / "core" / "demo" / "lora"
 FOLDER = "loras"  # in the folder of models
 DIGESTS, INDEX = ".digests.json", ".loras.json"  # in the user's folder: hashes, and what headers say
-CIVITAI = ".civitai.json"  # likewise: the trigger words that Civitai told
+CIVITAI = ".civitai.json"  # likewise: the trigger words from Civitai
 INDEX_VERSION = 2  # of what is kept of a header; another one is read again
 AT_ONCE = 4_000_000  # bytes; larger files are hashed when they are first used, not when they are listed
 ENDINGS = (SAFETENSORS, ".pt", ".ckpt", ".bin", ".pth", ".gguf")
@@ -107,7 +107,7 @@ class LoraLibrary:
         return info if info.kind else _with_problem(info, "family", info.family or "another")
 
     def _triggers(self, found: Found, own: Sequence[str]) -> tuple[str, ...]:
-        """Return the trigger words of the header, then those that Civitai told."""
+        """Return the trigger words of the header, then those from Civitai."""
         stored = self._trigger_words.get(found.path, found.state)
         words = [word for word in stored if isinstance(word, str)] if isinstance(stored, list) else []
         return tuple(dict.fromkeys((*own, *words)))

@@ -483,9 +483,9 @@ MOST_TRIGGERS, LONGEST_TRIGGER = 12, 80
 
 def _triggers(notes: Mapping[str, str]) -> tuple[str, ...]:
     """Return the words that a LoRA was trained to answer: what its author says, else the tags that most captions have."""
-    said = _text(notes, "modelspec.trigger_phrase", "trigger_phrase", "trigger_word", "ss_trigger_words")
-    if said:
-        return tuple(_clean(one) for one in re.split(r"[,;\n]", said) if _clean(one))[:MOST_TRIGGERS]
+    phrases = _text(notes, "modelspec.trigger_phrase", "trigger_phrase", "trigger_word", "ss_trigger_words")
+    if phrases:
+        return tuple(_clean(one) for one in re.split(r"[,;\n]", phrases) if _clean(one))[:MOST_TRIGGERS]
     counts: dict[str, int] = {}
     for folder in _json(notes.get("ss_tag_frequency", "{}")).values():
         for tag, count in folder.items() if isinstance(folder, dict) else ():

@@ -98,7 +98,7 @@ class RemoteCatalog:
 
 def _info(entry: Mapping[str, Any]) -> ModelInfo:
     known = {field.name: entry[field.name] for field in fields(ModelInfo) if field.name in entry}
-    return _there(ModelInfo(**{"path": None, **known}))  # where its files lie is not told
+    return _there(ModelInfo(**{"path": None, **known}))  # the paths of its files are unknown
 
 
 def _there(info: ModelInfo) -> ModelInfo:

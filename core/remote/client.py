@@ -206,14 +206,14 @@ class Remote:
         """Raise the error of a response that is not a success."""
         if 200 <= status < 300:
             return
-        said = _sentence(body)
+        reason = _sentence(body)
         if status == 401:
             raise ServerDeniedError(
-                server=self.address, reason=said or localize("remote.client.http_401"), variable=self._variable
+                server=self.address, reason=reason or localize("remote.client.http_401"), variable=self._variable
             )
-        if said is None:
+        if reason is None:
             raise self._strange(status)
-        raise ServerRefusedError(server=self.address, reason=said)
+        raise ServerRefusedError(server=self.address, reason=reason)
 
     def _strange(self, status: int) -> ServerVersionError:
         return ServerVersionError(server=self.address, value=f"no Z Darkroom (HTTP {status})", allowed=__version__)

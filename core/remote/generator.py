@@ -39,7 +39,7 @@ SERVER = "remote.url"
 TOKEN = "remote.token"
 POLL_SECONDS = 0.2
 AWAY_SECONDS = 120.0  # a studio that restarts is waited for this long
-SIGN_SECONDS = 5.0  # while a job waits its turn there, this often it is said that it still does
+SIGN_SECONDS = 5.0  # while a job waits its turn there, the status is reported again this often
 
 OnProgress = Callable[[Progress], None]
 OnImage = Callable[[GeneratedImage], None]
@@ -184,7 +184,7 @@ class RemoteGenerator:
             return answer
 
     def _call_off(self, job_id: str) -> None:
-        """Cancel the job there; one that can't be told goes on there, and the next attempt finds it."""
+        """Cancel the job there; when it can't be reached the job continues there, and the next attempt finds it."""
         try:
             self._remote.cancel(job_id)
         except StudioError:

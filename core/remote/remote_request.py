@@ -11,7 +11,7 @@ from core.types import SET_FIELDS, GenerationRequest
 
 @dataclass(frozen=True)
 class RemoteRequest:
-    """One call to the remote studio. Its images are told apart by their seeds."""
+    """One call to the remote studio. Its images are identified by their seeds."""
 
     request: GenerationRequest
     there: GenerationRequest  # the same, with its input images as they are called there

@@ -66,7 +66,7 @@ def unknown_paths(pages: Collection[str]) -> Middleware:
 
 
 def health(get_studio: Callable[[], Studio | None], keys: Keys) -> Middleware:
-    """Return what answers /_stcore/health; reasons are told in words where nobody has to show a key."""
+    """Return what answers /_stcore/health; reasons are in the answer where no authentication is required."""
     return Middleware(Health, get_studio=get_studio, in_detail=lambda: not keys.guarded)
 
 

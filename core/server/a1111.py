@@ -234,7 +234,7 @@ def _submit(studio: Studio, reading: Reading, client: str, sources: InputSources
         for k in range(count):
             own = {"generation.num_images": 1, VARIATION_SEED: (first + k) % (MAX_SEED + 1)}
             jobs.append(submit(studio, {**reading.values, **own}, terms, None, sources))
-            reading.values["generation.seed"] = jobs[0].request.seed  # -1 was drawn for the first
+            reading.values["generation.seed"] = jobs[0].request.seed  # the random seed that -1 became
     except StudioError:
         for job in jobs:
             studio.queue.cancel(job.id)

@@ -138,8 +138,8 @@ def _kind(schema: Mapping[str, Any], document: Mapping[str, Any], depth: int = 0
     if "enum" in schema:
         return " | ".join(str(value) for value in schema["enum"])
     bounds = [schema.get("minimum"), schema.get("maximum")]
-    said = f" {_plain(bounds[0])} – {_plain(bounds[1])}" if bounds != [None, None] else ""
-    return f"{schema.get('type', 'any')}{said}"
+    limits = f" {_plain(bounds[0])} – {_plain(bounds[1])}" if bounds != [None, None] else ""
+    return f"{schema.get('type', 'any')}{limits}"
 
 
 def _plain(number: float | None) -> str:

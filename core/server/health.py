@@ -30,9 +30,9 @@ class Health:
         if scope["type"] != "http" or scope["path"] != PATH or scope["method"] not in ("GET", "HEAD"):
             await self.app(scope, receive, send)
             return
-        status, said = await anyio.to_thread.run_sync(self.look)
-        body = b"" if scope["method"] == "HEAD" else Answer(said).body
-        answer = Answer(said, status_code=status, headers={"Cache-Control": "no-store"})
+        status, content = await anyio.to_thread.run_sync(self.look)
+        body = b"" if scope["method"] == "HEAD" else Answer(content).body
+        answer = Answer(content, status_code=status, headers={"Cache-Control": "no-store"})
         answer.body = body
         answer.raw_headers.extend(await self._cookies(scope, receive))
         await answer(scope, receive, send)

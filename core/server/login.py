@@ -59,13 +59,13 @@ def login_page(
     )
     kind, complete = ("password", "current-password")
     label = words["password" if with_names else "token"]
-    said = words[problem].format(seconds=seconds) if problem else ""
+    problem_text = words[problem].format(seconds=seconds) if problem else ""
     other, other_name = ("en", "English") if language == "zh" else ("zh", "中文")
     turn = escape(f"{LOGIN}?{urlencode({'lang': other, 'next': following})}")
     body = (
         f"<h1>{words['heading']}</h1>"
         f'<form method="post" action="{LOGIN}?lang={language}">'
-        + (f'<p class="bad" role="alert">{escape(said)}</p>' if said else "")
+        + (f'<p class="bad" role="alert">{escape(problem_text)}</p>' if problem_text else "")
         + name
         + f'<label>{label}<input name="password" type="{kind}" autocomplete="{complete}" maxlength="200" '
         + f"{'' if with_names else 'autofocus '}required></label>"

@@ -29,7 +29,7 @@ def page_client(headers: Mapping[str, str], cookies: Mapping[str, str]) -> str:
 
 
 def viewer_of(headers: Mapping[str, str], cookies: Mapping[str, str], address: str = "") -> Viewer:
-    """Return the viewer of a request. Programs are told apart by X-Client-Id, else by their address."""
+    """Return the viewer of a request. Programs are identified by X-Client-Id, else by their address."""
     admin = headers.get(ROLE_HEADER) in (None, "admin")
     private = headers.get(PRIVATE_HEADER) is not None
     if headers.get(USER_HEADER) or cookies.get(BROWSER_COOKIE):

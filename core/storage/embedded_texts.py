@@ -28,7 +28,7 @@ _MARKERS = (UNICODE, b"Unicode\0", b"ASCII\0\0\0", b"JIS\0\0\0\0\0", b"\0" * 8)
 _CHARSETS = (b"charset=Unicode ", b"charset=UNICODE ", b"charset=Ascii ", b"charset=ASCII ", b'charset="Unicode" ')
 _BOMS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe\0\0", "utf-32-le"), (b"\0\0\xfe\xff", "utf-32-be"),
          (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))  # fmt: skip
-_SAMPLE = 4000  # bytes from which an encoding is told
+_SAMPLE = 4000  # bytes from which an encoding is detected
 
 
 def decode_blocks(blocks: ImageBlocks) -> dict[str, str]:

@@ -212,7 +212,7 @@ def is_temporary(name: str) -> bool:
 
 
 def storage_error(error: OSError, path: Path) -> StorageError:
-    """Return the error that says to a user what the system said to us."""
+    """Return the error for a user, with the message of the system."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFullError(path=path)
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):

@@ -56,7 +56,7 @@ class ImageBlocks:
 
 
 def read_blocks(file: IO[bytes]) -> ImageBlocks | None:
-    """Return the blocks of a PNG, JPEG or WebP; None for any other file. Damage ends the walk, what came before is kept."""
+    """Return the blocks of a PNG, JPEG or WebP; None for any other file. Damage ends the walk; earlier blocks are kept."""
     file.seek(0)
     start = file.read(16)
     if start.startswith(_PNG_SIGNATURE):

@@ -79,7 +79,7 @@ def _checked_size(data: bytes, asked: tuple[int, int], shown: str) -> tuple[int,
     except OSError as error:
         raise StorageError(path=shown, detail=f"it cannot be read back: {error}") from error
     if size != asked:
-        raise StorageError(path=shown, detail=f"it came out as {size[0]}x{size[1]}, not {asked[0]}x{asked[1]}")
+        raise StorageError(path=shown, detail=f"the written file has {size[0]}x{size[1]}, not {asked[0]}x{asked[1]}")
     return size
 
 

@@ -59,7 +59,7 @@ jobs = Table(
     Column("not_before", String(32)),
     Column("held", Boolean, nullable=False, default=False),
     Column("crashes", Integer, nullable=False, default=0),  # how often a worker died with it in hand
-    Column("reported_at", String(32)),  # when its worker last said anything of it
+    Column("reported_at", String(32)),  # when its worker last reported on it
     Column("key", String(200)),  # of an idempotent request, unique for its client
     Column("key_digest", String(64)),  # of what was asked under that key
     Index("ix_jobs_state_place", "state", "place"),
@@ -209,7 +209,7 @@ benchmark_votes = Table(  # one of each voter for each pair of images
     Column("winner", Integer),  # a column; none: equal
 )
 
-workers = Table(  # one row for each worker process over this folder: what it last said of itself
+workers = Table(  # one row for each worker process over this folder: its last status
     "workers",
     metadata,
     Column("id", String(64), primary_key=True),

@@ -166,7 +166,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class ParameterSweep:
-    """A sweep: the image it came from ("" for none), one to three axes, and a job for each cell, row by row."""
+    """A sweep: the source image ("" for none), one to three axes, and a job for each cell, row by row."""
 
     id: str
     created_at: datetime  # aware, UTC

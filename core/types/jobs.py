@@ -41,7 +41,7 @@ class SubmitOptions:
     client: str = ""  # who asked: a browser, a program; "" is nobody in particular
     priority: int = 0  # -100 to 100; the highest runs first, equals in the order of arrival
     not_before: datetime | None = None  # aware; the job waits at least until then
-    held: bool = False  # it waits until it is told to go on
+    held: bool = False  # waits until it is resumed
     key: str | None = None
     key_digest: str | None = None
 
@@ -52,7 +52,7 @@ class QueueSnapshot:
 
     jobs: tuple[Job, ...]
     paused: bool
-    newest: int  # number of the job that came last, 0 before the first
+    newest: int  # number of the latest job, 0 before the first
     total: int = 0  # of all that can change; `jobs` are the first of them
 
 

@@ -57,7 +57,7 @@ class ModelInfo:
     width: int | None = (
         None  # of the transformer's tokens, or of the texts that the U-Net reads: a LoRA must have the same
     )
-    lora_kind: str = ""  # a LoRA must be of the same kind; "" = not told, by an older server
+    lora_kind: str = ""  # a LoRA must be of the same kind; "" = unknown, from an older server
 
     @property
     def tier(self) -> str | None:
@@ -109,8 +109,8 @@ class Download:
     speed: float | None = None  # bytes a second, lately
     file: str = ""  # in hand
     error: StudioError | None = None
-    attempt: int = 1  # to reach the hub, since the last byte that came
-    attempts: int = 0  # after which it fails; 0 = not told
+    attempt: int = 1  # to reach the hub, since the last byte arrived
+    attempts: int = 0  # after which it fails; 0 = unknown
 
     @property
     def active(self) -> bool:
@@ -175,17 +175,15 @@ class WorkerStatus:
     versions: Mapping[str, str] = field(default_factory=dict)
     updated_at: datetime | None = None
     unloaded_from: int | None = None  # resident memory before an idle model was given back; None while one is loaded
-    trouble: StudioError | None = (
-        None  # why no worker comes up, once several in a row have ended before they could begin; or a disk without room
-    )
+    trouble: StudioError | None = None  # why no worker starts, after several attempts in a row; or a full disk
     read_bytes: int = 0  # while a model is loaded ahead of any job: how much of its weight files is in memory
     total_bytes: int = 0  # and how much there is; 0 = not known
     asked: Mapping[str, Any] = field(default_factory=dict)  # live and reload options, as they were last applied
     effective: Mapping[str, Any] = field(default_factory=dict)  # and what the loaded pipeline made of them
     capabilities: tuple[Capability, ...] = ()
-    allocator: str = ""  # what the GPU's allocator was told when the worker began
+    allocator: str = ""  # the settings of the CUDA allocator when the worker started
     yields_to: Mapping[str, str] = field(default_factory=dict)  # why it leaves the GPU alone, by language
-    unmeasured: Mapping[str, str] = field(default_factory=dict)  # what it was told to measure and can't, by language
+    unmeasured: Mapping[str, str] = field(default_factory=dict)  # requested measurements that are not possible, by language
     nodes: tuple[ClusterNode, ...] = ()  # where worker.executor is ray: the machines ...
     workers: tuple[ClusterWorker, ...] = ()  # ... and the workers on them, of which the fields above are a summary
 

@@ -160,8 +160,8 @@ def measure(workers: int, seconds: float, side: int, images: int, length: float)
         dispatcher.join()
         time.sleep(1.0)  # what is being saved
     could = workers / seconds
-    return {"workers": workers, "pictures_a_second": round(generated / took, 2), "share": round(generated / took / could, 3),
-            "processor_ms_a_picture": round(1000 * busy / max(1, generated), 1)}  # fmt: skip
+    return {"workers": workers, "images_per_second": round(generated / took, 2), "share": round(generated / took / could, 3),
+            "cpu_ms_per_image": round(1000 * busy / max(1, generated), 1)}  # fmt: skip
 
 
 def made(history: History) -> int:
@@ -171,24 +171,24 @@ def made(history: History) -> int:
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--gpu", choices=TERA, default="rtx4090")
-    options.add_argument("--picture-seconds", type=float, help="instead of a card's")
+    options.add_argument("--image-seconds", type=float, help="instead of a GPU's")
     options.add_argument("--side", type=int, default=1024)
-    options.add_argument("--pictures", type=int, default=1, help="of each job")
+    options.add_argument("--images", type=int, default=1, help="of each job")
     options.add_argument("--seconds", type=float, default=12.0, help="for each number of workers, about")
     options.add_argument("--workers", type=int, nargs="*", default=[2**k for k in range(9)])
     selected = options.parse_args()
     seconds = selected.image_seconds or IMAGE_TERA / TERA[selected.gpu]
     machine = f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
-    print(f"{selected.side}x{selected.side}, {seconds:.2f} s a picture, {selected.images} a job; {machine}")
+    print(f"{selected.side}x{selected.side}, {seconds:.2f} s an image, {selected.images} a job; {machine}")
     rows = []
     for workers in selected.workers:
         row = measure(workers, seconds, selected.side, selected.images, selected.seconds)
-        rate, spent = row["pictures_a_second"], row["processor_ms_a_picture"]
-        print(f"{workers:>4} workers: {rate:>7} pictures/s, {row['share']:>7.1%}, {spent} ms a picture", flush=True)
+        rate, spent = row["images_per_second"], row["cpu_ms_per_image"]
+        print(f"{workers:>4} workers: {rate:>7} images/s, {row['share']:>7.1%}, {spent} ms an image", flush=True)
         rows.append(row)
     fed = max((row["workers"] for row in rows if row["share"] >= ENOUGH), default=0)
-    most = max(row["pictures_a_second"] for row in rows)
-    print(f"fed at {ENOUGH:.0%} or better: up to {fed} workers; most: {most} pictures/s")
+    most = max(row["images_per_second"] for row in rows)
+    print(f"fed at {ENOUGH:.0%} or better: up to {fed} workers; most: {most} images/s")
     print(json.dumps(rows))
 
 

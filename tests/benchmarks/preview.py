@@ -72,7 +72,7 @@ class Course:
         took = {"clock": time.perf_counter() - clock, "processor": time.process_time() - processor}
         job = self.studio.queue.get(job.id)
         if job.state is not JobState.DONE:
-            raise SystemExit(f"no picture: {job.error or job.state}")
+            raise SystemExit(f"no image: {job.error or job.state}")
         return {**took, "denoising": self.studio.history.get(job.image_ids[0]).timings["steps"]}
 
 
@@ -90,7 +90,7 @@ def main() -> None:
         pairs = [pair(course, selected.side, selected.steps, seed) for seed in range(2, 2 + selected.pairs)]
     report: dict[str, Any] = {
         "pairs": len(pairs), "side": selected.side, "steps": selected.steps, "limit_percent": LIMIT,
-        "previews_a_picture": round(course.previews / len(pairs), 2),
+        "previews_per_image": round(course.previews / len(pairs), 2),
     }  # fmt: skip
     for name in FIGURES:
         middle, error = median_of([100 * (with_it[name] / without[name] - 1) for with_it, without in pairs])

@@ -146,7 +146,7 @@ def open_section(page: Page, name: str) -> Locator:
 
 def stage_image(page: Page):
     """The large image, forming or finished; for a moment the one before it stands beside it."""
-    return page.locator(".st-key-stage_picture img").first
+    return page.locator(".st-key-stage_image img").first
 
 
 def finished_image(page: Page) -> Locator:

@@ -50,7 +50,7 @@ NAMELESS = """([system, temporary]) => document.querySelectorAll(".zd-card dd").
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--samples", action="store_true", help="write the pictures of the first page")
+    options.add_argument("--samples", action="store_true", help="write the images of the first page")
     options.add_argument(
         "--to", type=Path, default=PROJECT_ROOT / "docs" / "screenshots", help="folder of the screenshots"
     )
@@ -88,7 +88,7 @@ def generate(studio: Studio, request: GenerationRequest) -> str:
     """Return one image's id."""
     job = wait_for(studio, studio.queue.submit(request).id)
     if not job.image_ids:
-        raise SystemExit(f"no picture of {request.prompt!r}: {job.error or job.state}")
+        raise SystemExit(f"no image of {request.prompt!r}: {job.error or job.state}")
     return job.image_ids[0]
 
 
@@ -166,7 +166,7 @@ def photograph_plot(page: Page, studio: Studio, address: str, folder: Path) -> N
     for job_id in sheet.jobs:
         wait_for(studio, job_id)
     page.goto(f"{address}/sheet?lang=en&sheet={sheet.id}")
-    page.locator(".zd-sheet img").last.wait_for()
+    page.locator(".zd-sweep img").last.wait_for()
     shoot(page, folder / "xy-plot.webp")
 
 

@@ -19,8 +19,8 @@ from tests.browser.chromium import PATIENCE, new_page
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 SHOTS = os.environ.get("COMPARISON_SHOTS")  # a folder, to look at the page
-VIEWS = {"Table": "table", "Images": "pictures", "Blind vote": "vote"}
-NAMES = {"table": "表格", "pictures": "图片", "vote": "盲选"}
+VIEWS = {"Table": "table", "Images": "images", "Blind vote": "vote"}
+NAMES = {"table": "表格", "images": "图片", "vote": "盲选"}
 
 
 def shoot(page, name):
@@ -58,7 +58,7 @@ def test_two_option_sets_from_the_form_to_the_vote(app, browser):
     page.get_by_role("radio", name="Images").or_(page.get_by_role("button", name="Images")).first.click()
     expect(page.locator(".zd-cells img")).to_have_count(8)
     assert page.locator(".zd-cells img").first.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
-    look_at(page, app, "pictures")
+    look_at(page, app, "images")
 
     page.get_by_role("radio", name="Blind vote").or_(page.get_by_role("button", name="Blind vote")).first.click()
     for number, key in enumerate(("ArrowLeft", "ArrowRight", "ArrowDown"), start=1):

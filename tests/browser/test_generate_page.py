@@ -146,12 +146,12 @@ def test_images_of_others_do_not_come_to_the_stage(app, browser):
     other = stranger.new_page()
     other.goto(f"{app}/?lang=en")
     expect(other.locator(".st-key-samples")).to_be_visible()
-    assert other.locator(".st-key-stage_picture").count() == 0
+    assert other.locator(".st-key-stage_image").count() == 0
     stranger.close()
     page.close()
 
 
-IN_VIEW = """() => [".st-key-stage_picture", ".st-key-facts", ".st-key-generate button"].every(
+IN_VIEW = """() => [".st-key-stage_image", ".st-key-facts", ".st-key-generate button"].every(
   (part) => document.querySelector(part)?.getBoundingClientRect().bottom <= 900)"""
 
 
@@ -195,7 +195,7 @@ def test_the_viewer_zooms_to_the_images_own_pixels_and_back(app, browser):
     generate(page, "a yellow balloon", steps="1")
     image = finished_image(page)
     fitted = image.bounding_box()["width"]
-    page.locator(".st-key-stage_picture").hover()
+    page.locator(".st-key-stage_image").hover()
     page.get_by_role("button", name="Zoom in").click()
     wider = "([image, least]) => image.getBoundingClientRect().width > least"
     page.wait_for_function(wider, arg=[image.element_handle(), fitted * 1.4])

@@ -52,7 +52,7 @@ def test_the_table_of_three_families_and_two_option_sets(
     for row in found["columns"]:
         for name in ("load_seconds", "seconds", "steps_per_second", "peak_memory_bytes", "disk_bytes", "sharpness"):
             assert row[name] > 0, (row["column"], name)
-        assert row["pictures"] == 2 and (row["attributes_asked"] or 0) == (6 if row["model"] == "demo" else 0)
+        assert row["generated"] == 2 and (row["attributes_asked"] or 0) == (6 if row["model"] == "demo" else 0)
     demo, xl, sd, quick = found["columns"]
     assert demo["load_seconds"] == quick["load_seconds"], "one load served both"
     assert len({demo["load_seconds"], xl["load_seconds"], sd["load_seconds"]}) == 3

@@ -1,4 +1,4 @@
-"""Training on a GPU, as far as a CPU can show it: what is drawn, what is kept of it, and that it fits the shipped model."""
+"""Training on a GPU, as far as a CPU can show it: what is rendered, what is kept of it, and that it fits the shipped model."""
 
 import random
 from itertools import islice
@@ -17,11 +17,11 @@ SMALL = {(128, 128): 1, (160, 96): 1}
 def small(monkeypatch):
     monkeypatch.setattr(finetune, "MIX", SMALL)
     monkeypatch.setattr(finetune, "CHUNK", 16 * 128 * 128)
-    monkeypatch.setattr(finetune, "ROOM", 60)
+    monkeypatch.setattr(finetune, "POOL_SIZE", 60)
 
 
 def test_each_size_is_drawn_first_and_nothing_that_is_held_out(small):
-    generated = list(islice(finetune.Drawing(seed=1), 6))
+    generated = list(islice(finetune.RenderedScenes(seed=1), 6))
     assert {size for size, _, _ in generated[:2]} == set(SMALL)
     for (width, height), images, selected in generated:
         assert images.shape == (16 * 128 * 128 // (width * height), height, width, 3)
@@ -33,10 +33,10 @@ def test_each_size_is_drawn_first_and_nothing_that_is_held_out(small):
 def test_the_pool_keeps_what_it_has_room_for_as_the_model_knows_it(small, plain):
     parts = preview.Parts.of(plain)
     pool = finetune.Pool(parts)
-    for generated in islice(DataLoader(finetune.Drawing(seed=1), batch_size=None), 8):
+    for generated in islice(DataLoader(finetune.RenderedScenes(seed=1), batch_size=None), 8):
         pool.add(*generated)
-    assert all(len(kept) <= finetune.ROOM for _, kept in pool.values())
-    assert max(len(kept) for _, kept in pool.values()) == finetune.ROOM
+    assert all(len(kept) <= finetune.POOL_SIZE for _, kept in pool.values())
+    assert max(len(kept) for _, kept in pool.values()) == finetune.POOL_SIZE
     used = torch.cat([latents[: len(kept)].float().flatten() for latents, kept in pool.values()])
     assert abs(used.mean()) < 0.2
     assert abs(used.std() - 1) < 0.2

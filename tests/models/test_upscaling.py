@@ -57,7 +57,7 @@ def test_embedded_networks_are_better_than_lanczos_on_held_out_scenes(scale):
 
 def test_tiles_equal_the_whole(monkeypatch):
     rng = random.Random(3)
-    image = renderer.draw(scenes.sample(rng), 96, 80, rng)
+    image = renderer.render(scenes.sample(rng), 96, 80, rng)
     own = compact_upscaler.load(2)
     network = Network("compact-x2", 2, own, "cpu", "")
     whole = upscaling.by_network(image, network, lambda done, of: None)

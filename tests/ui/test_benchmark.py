@@ -67,7 +67,7 @@ def test_figures_images_links_and_errors(studio, open_page):
     found = shown_html(page)
     for words in ("Time per image", "2.2 s", "612 MB", "4 / 4", "Out of memory on cuda", "0 / 4"):
         assert words in found
-    page.button_group(key="comparison:view").set_value("pictures").run()
+    page.button_group(key="comparison:view").set_value("images").run()
     found = shown_html(page)
     ids = studio.queue.get(first.id).image_ids
     assert all(f"history?image={image_id}" in found and f"/api/thumbnails/{image_id}" in found for image_id in ids)

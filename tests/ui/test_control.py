@@ -36,7 +36,7 @@ def image():
 def seen(studio, page, preprocess):
     """The pixels of the control image."""
     request = studio.requests.new({"controlnet.preprocessor": preprocess})
-    request = replace(request, inputs={CONTROL: page.session_state["control_picture"]})
+    request = replace(request, inputs={CONTROL: page.session_state["control_image"]})
     return np.asarray(Image.open(io.BytesIO(studio.requests.control_image(request))))
 
 
@@ -54,7 +54,7 @@ def test_the_image_is_shown_as_the_controlnet_sees_it_and_goes_with_the_request(
     page.text_area(key="w:generation.prompt").set_value("a box").run()
     page.button(key="generate").click().run()
     (job,) = studio.queue.recent()
-    assert job.request.inputs == {CONTROL: page.session_state["control_picture"]}
+    assert job.request.inputs == {CONTROL: page.session_state["control_image"]}
     assert job.request.options["controlnet.preprocessor"] == "none"
 
 
@@ -113,9 +113,9 @@ def test_several_controlnets_with_image_weight_and_range(studio, open_page, netw
     assert job.request.options["controlnet.units"] == (
         "lines:0.8:preprocessor=canny:start=0.1:end=0.6", "union:0.75:type=pose",
     )  # fmt: skip
-    assert job.request.inputs == {CONTROL: page.session_state["control_picture"]}
+    assert job.request.inputs == {CONTROL: page.session_state["control_image"]}
     page.button(key="control_remove_0").click().run()
-    assert page.session_state["control_picture"] == "" and page.selectbox(key="unit:0:name").value == "union"
+    assert page.session_state["control_image"] == "" and page.selectbox(key="unit:0:name").value == "union"
 
 
 def test_only_fields_that_act_are_shown(open_page, networks):

@@ -37,7 +37,7 @@ def test_the_table_has_one_row_a_image_newest_first(studio, open_page):
     rows = table(open_page("history"))
     assert list(rows["seed"]) == [record.request.seed for record in records]
     assert list(rows["prompt"]) == [record.request.prompt for record in records]
-    assert rows["picture"][0] == f"/api/thumbnails/{records[0].id}"
+    assert rows["image"][0] == f"/api/thumbnails/{records[0].id}"
 
 
 def test_an_empty_history_says_so(studio, open_page):

@@ -1,6 +1,6 @@
 // A gallery of any length: only the tiles that can be seen exist. What they show is asked for a part at a time, by place.
 const PART = 100, GAP = 6, KEPT_PARTS = 30, ROWS_BEYOND = 2;
-let picked; // the id of the picture that was opened last; the page may make the grid anew for it
+let picked; // the id of the image that was opened last; the page may make the grid anew for it
 
 export default function ({ data, parentElement, setTriggerValue }) {
   const box = parentElement.querySelector(".grid");

@@ -1,4 +1,4 @@
-// A picture from the clipboard, pasted anywhere on the page or dropped here: its bytes go to the studio, its name to the page.
+// A image from the clipboard, pasted anywhere on the page or dropped here: its bytes go to the studio, its name to the page.
 export default function ({ data, parentElement, setTriggerValue }) {
   const box = parentElement.querySelector(".paste");
   box.firstElementChild.textContent = data.label;
@@ -15,13 +15,13 @@ export default function ({ data, parentElement, setTriggerValue }) {
   box.ondrop = (event) => {
     event.preventDefault();
     box.classList.remove("over");
-    const file = pictureOf(event.dataTransfer);
+    const file = imageOf(event.dataTransfer);
     if (file) take(file);
   };
   if (box.heard) return;
   box.heard = (event) => {
     if (!box.isConnected) return document.removeEventListener("paste", box.heard);
-    const file = pictureOf(event.clipboardData);
+    const file = imageOf(event.clipboardData);
     if (!file) return; // text is for the field that has the keyboard
     event.preventDefault();
     box.take(file);
@@ -29,7 +29,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   document.addEventListener("paste", box.heard);
 }
 
-function pictureOf(transfer) {
+function imageOf(transfer) {
   return [...(transfer?.files ?? [])].find((file) => file.type.startsWith("image/"));
 }
 

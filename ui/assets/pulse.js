@@ -1,5 +1,5 @@
 // Asks the studio how the jobs in work are getting on, and tells all that is drawn of them on this page, by an event.
-// Only when the queue itself has changed is the page drawn again, or, where it shows the pictures of the job, when that is at
+// Only when the queue itself has changed is the page drawn again, or, where it shows the images of the job, when that is at
 // its next one. In a tab that nobody sees it rests.
 const AGAIN = 3000; // ms until the page is asked a second time for what it did not draw
 
@@ -45,7 +45,7 @@ class Pulse {
     window.dispatchEvent(new CustomEvent("darkroom:queue", { detail: news }));
     const own = news.jobs[this.data.job];
     if (own) this.draw(own);
-    const mark = this.data.pictures && own ? `${news.mark}.${own.image}` : news.mark;
+    const mark = this.data.images && own ? `${news.mark}.${own.image}` : news.mark;
     const now = Date.now();
     if (mark === this.data.mark || (mark === this.told.mark && now < this.told.when + AGAIN)) return;
     this.told = { mark, when: now };

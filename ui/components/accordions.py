@@ -24,7 +24,7 @@ from ui.components import (
     upscale_panel,
     xy_plot,
 )
-from ui.i18n import said, t
+from ui.i18n import localized, t
 
 SEARCH = "option_search"
 EXPERT = "expert"
@@ -164,7 +164,7 @@ class _Panel:
             return
         with st.popover(t("options.unsupported", count=len(names)), key="unsupported", type="tertiary"):
             for option in names:
-                st.caption(f"**{said(option.label)}**: {formats.literal(said(self._cannot[option.key]))}")
+                st.caption(f"**{localized(option.label)}**: {formats.literal(localized(self._cannot[option.key]))}")
 
     def _options(self, section: Section) -> list[Option]:
         """Return the options of an accordion that the model supports, at the present level."""
@@ -177,7 +177,7 @@ class _Panel:
         groups = [group for group in GROUPS if any(option.group == group for option in options)]
         for group in groups:
             if len(groups) > 1:
-                st.caption(said(GROUPS[group]))
+                st.caption(localized(GROUPS[group]))
             parameter_panel.group([option for option in options if option.group == group], self._worker)
 
     def _lora(self, option: Option) -> None:

@@ -14,7 +14,7 @@ from core.studio import Studio
 from core.types import ModelInfo, SubmitOptions
 from ui import prompts, state
 from ui.components import custom_components, overrides
-from ui.i18n import said, t
+from ui.i18n import localized, t
 
 MODELS_PAGE = "views/models.py"
 ALL = "all"  # what overrides the settings in every column
@@ -148,7 +148,7 @@ def _column(studio: Studio, models: dict[str, ModelInfo], number: int, row: int,
 
 
 def _name(info: ModelInfo) -> str:
-    return said(info.name) if info.problem is None else t("benchmark.not_here", name=said(info.name))
+    return localized(info.name) if info.problem is None else t("benchmark.not_here", name=localized(info.name))
 
 
 def _prefill(studio: Studio, models: dict[str, ModelInfo]) -> None:

@@ -29,7 +29,7 @@ class Row:
 
     name: str
     value: Callable[[Metrics], float | None]
-    said: Callable[[float], str]
+    format: Callable[[float], str]
     least: bool | None = None
 
 
@@ -53,7 +53,7 @@ ROWS = (
 def table(report: BenchmarkReport, votes: Sequence[Vote]) -> None:
     """Show a column for each column, a line for each figure; the best of a line stands out where one is better."""
     head = "".join(f"<th>{html.escape(measured.column.name)}</th>" for measured in report.columns)
-    lines = [f"<tr><th></th>{head}</tr>", _line(t("benchmark.row_pictures"), [_made(one) for one in report.columns])]
+    lines = [f"<tr><th></th>{head}</tr>", _line(t("benchmark.row_images"), [_made(one) for one in report.columns])]
     lines += [_figures(row, report) for row in ROWS]
     lines.append(_line(t("benchmark.row_faults"), [_faults(measured.figures) for measured in report.columns]))
     if votes:
@@ -66,7 +66,7 @@ def table(report: BenchmarkReport, votes: Sequence[Vote]) -> None:
 
 def _figures(row: Row, report: BenchmarkReport) -> str:
     values = [row.value(measured.figures) for measured in report.columns]
-    cells = [formats.plain(None) if value is None else row.said(value) for value in values]
+    cells = [formats.plain(None) if value is None else row.format(value) for value in values]
     if row.name == "obeys":
         asked = [measured.figures.obeyed for measured in report.columns]
         cells = [f"{cell} ({one[0]}/{one[1]})" if one else cell for cell, one in zip(cells, asked, strict=True)]
@@ -116,12 +116,12 @@ def images(report: BenchmarkReport) -> None:
         words = f"{prompt} · {t('fact.seed')} {seed}"
         cells = "".join(_cell(measured, measured.images[k]) for measured in report.columns)
         lines.append(f'<tr class="row"><th colspan="{width}">{html.escape(words)}</th></tr><tr>{cells}</tr>')
-    st.html(f'<table class="zd-sheet zd-cells" style="max-width: {width * WIDEST}px">{"".join(lines)}</table>')
+    st.html(f'<table class="zd-sweep zd-cells" style="max-width: {width * WIDEST}px">{"".join(lines)}</table>')
 
 
 def _cell(measured: ColumnResult, record: ImageRecord | None) -> str:
     if record is None:
-        words = t("benchmark.waiting") if measured.active else t("vary.no_picture")
+        words = t("benchmark.waiting") if measured.active else t("vary.no_image")
         return f"<td><small>{html.escape(words)}</small></td>"
     took = formats.seconds(sum(record.timings.values()))
     image = thumbnails.linked(record.id, record.request.prompt)

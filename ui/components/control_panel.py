@@ -20,10 +20,10 @@ _UPLOAD = "control_upload"
 def draw(studio: Studio) -> None:
     """Show the field for the image, its options, and the preview."""
     st.file_uploader(
-        t("control.picture"),
+        t("control.image"),
         type=TYPES,
         key=_UPLOAD,
-        help=t("control.picture_help"),
+        help=t("control.image_help"),
         on_change=_take,
         args=(studio,),
     )

@@ -41,7 +41,7 @@ def _unit(studio: Studio, position: int, unit: ControlUnit, names: list[str]) ->
             on_click=state.remove_unit, args=(position,),
         )  # fmt: skip
     st.file_uploader(
-        t("control.unit_picture"), type=TYPES, key=f"control_upload_{position}", help=t("control.unit_picture_help"),
+        t("control.unit_image"), type=TYPES, key=f"control_upload_{position}", help=t("control.unit_image_help"),
         on_change=_take, args=(studio, position),
     )  # fmt: skip
     _select("preprocessor", position, list(PREPROCESSORS), t("control.preprocessor"))

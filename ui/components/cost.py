@@ -6,7 +6,7 @@ from core.errors import StudioError
 from core.studio import Studio
 from core.types import Estimate
 from ui import actions, formats, state
-from ui.i18n import said, t
+from ui.i18n import localized, t
 
 MEGABYTE = 10**6
 
@@ -21,7 +21,7 @@ def words(studio: Studio) -> str:
     if estimate.measured and (run := actions.steps(studio)) and run[0] != run[1]:
         parts.append(t("cost.steps", steps=run[0]))
     if not estimate.fits:
-        parts.append(said(estimate.reasons[-1]))
+        parts.append(localized(estimate.reasons[-1]))
     return " · ".join(parts)
 
 

@@ -33,7 +33,7 @@ def _component(name: str, frame: str, *, keeps: bool = False) -> Callable:
     return st.components.v2.component(f"darkroom_{name}", html=frame, css=style, js=script)
 
 
-_image = _component("picture", '<div class="frame empty"><a target="_blank" rel="noopener"><img alt=""></a></div>')
+_image = _component("image", '<div class="frame empty"><a target="_blank" rel="noopener"><img alt=""></a></div>')
 _viewer = _component(
     "viewer",
     '<div class="viewer empty"><div class="view" tabindex="0" role="img"><img alt="" draggable="false"></div>'
@@ -83,11 +83,11 @@ _slider = _component(
 )
 _pair = _component("pair", '<div class="pair" role="group" tabindex="0"></div>')
 _paste = _component("paste", '<div class="paste"><span></span><p role="alert"></p></div>')
-_board = _component(
-    "board",
-    '<div class="board"><div class="tools" role="toolbar"><button></button><button></button><button></button>'
+_mask_editor = _component(
+    "mask_editor",
+    '<div class="editor"><div class="tools" role="toolbar"><button></button><button></button><button></button>'
     '<input type="range" min="2" max="50" value="14"><button></button><button></button><button></button></div>'
-    '<div class="sheet"><img alt=""><canvas></canvas><div class="frames"></div></div><p role="status"></p></div>',
+    '<div class="surface"><img alt=""><canvas></canvas><div class="frames"></div></div><p role="status"></p></div>',
 )
 _grid = _component("grid", '<div class="grid" role="group"><div class="space"></div></div>')
 
@@ -191,7 +191,7 @@ def pulse(mark: str, seconds: float, *, key: str, job: Job | None = None, images
     mark = f"{mark}.{shown['image']}" if job and images and job.state is not JobState.QUEUED else mark
     _pulse(
         key=key,
-        data={"url": ui_pulse.address(), "mark": mark, "seconds": seconds, "pictures": images, **shown},
+        data={"url": ui_pulse.address(), "mark": mark, "seconds": seconds, "images": images, **shown},
         on_changed_change=_drawn_again,
     )
 
@@ -368,7 +368,7 @@ def paste(label: str, language: str, *, key: str, on_kept: Callable[[str], None]
     _paste(key=key, data={"label": label, "language": language}, on_kept_change=kept)
 
 
-def board(
+def mask_editor(
     image: str, mask: str, boxes: Sequence[Box], size: tuple[int, int], words: Mapping[str, str], language: str,
     *, key: str, on_mask: Callable[[str], None], on_boxes: Callable[[tuple[Box, ...]], None],
 ) -> None:  # fmt: skip
@@ -392,7 +392,7 @@ def board(
         "words": dict(words),
         "language": language,
     }
-    _board(
+    _mask_editor(
         key=key, data=data, on_mask_change=_on_trigger(key, "mask", lambda digest: on_mask(str(digest))),
         on_boxes_change=_on_trigger(key, "boxes", drawn),
     )  # fmt: skip
@@ -401,12 +401,12 @@ def board(
 def slider(first: ImageRecord, second: ImageRecord, label: str, *, key: str) -> None:
     """Show two images on one another with a movable divider."""
     images = [{"src": image_url(record.id), "alt": record.request.prompt} for record in (first, second)]
-    _slider(key=key, data={"pictures": images, "label": label, "ratio": first.width / first.height})
+    _slider(key=key, data={"images": images, "label": label, "ratio": first.width / first.height})
 
 
 def pair(images: Sequence[tuple[str, str]], label: str, *, key: str) -> None:
     """Show two images side by side, each an address and its alternative text; a new pair takes the focus."""
-    _pair(key=key, data={"pictures": [{"src": src, "alt": alt} for src, alt in images], "label": label})
+    _pair(key=key, data={"images": [{"src": src, "alt": alt} for src, alt in images], "label": label})
 
 
 def difference_url(one: str, other: str) -> str:

@@ -11,9 +11,9 @@ from ui.components import cost, custom_components, schedule
 from ui.i18n import t
 
 
-def draw(studio: Studio, board: QueueSnapshot, running: Job | None) -> None:
+def draw(studio: Studio, snapshot: QueueSnapshot, running: Job | None) -> None:
     """Show the foot; `running` is the viewer's job that Cancel and Esc end, and Pause and P stop between two steps."""
-    count = len(board.jobs)
+    count = len(snapshot.jobs)
     if words := cost.words(studio):
         custom_components.quiet(words)
     with st.container(horizontal=True, vertical_alignment="center", key="foot_buttons"):

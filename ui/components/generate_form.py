@@ -24,7 +24,7 @@ from ui.components import (
     reload_question,
     sizes,
 )
-from ui.i18n import said, t
+from ui.i18n import localized, t
 
 PROMPT = "generation.prompt"
 NEGATIVE = "generation.negative_prompt"
@@ -57,17 +57,17 @@ def _model(studio: Studio) -> str:
     key = state.labelled(state.seed_widget("model.id"))
     names = {**{model_id: model_id for model_id in ids}, **_names(list(models.values()))}
     selected = models.get(present)
-    about = said(selected.description) if selected else ""
+    about = localized(selected.description) if selected else ""
     st.selectbox(
-        said(SCHEMA.options["model.id"].label), ids, format_func=lambda model_id: names.get(model_id, model_id), key=key,
-        help=f"{about}\n\n{said(SCHEMA.options['model.id'].help)}".strip(), on_change=actions.change_model, args=(studio,),
+        localized(SCHEMA.options["model.id"].label), ids, format_func=lambda model_id: names.get(model_id, model_id), key=key,
+        help=f"{about}\n\n{localized(SCHEMA.options['model.id'].help)}".strip(), on_change=actions.change_model, args=(studio,),
     )  # fmt: skip
     return selected.problem.message(state.language()) if selected and selected.problem else ""
 
 
 def _names(models: Sequence[ModelInfo]) -> Mapping[str, str]:
     """Return the name of each model by id; of several with one name each with its path, or its id where it has none."""
-    names = {model.id: said(model.name) for model in models}
+    names = {model.id: localized(model.name) for model in models}
     shared = Counter(names.values())
     return {
         model.id: names[model.id] if shared[names[model.id]] == 1 else f"{names[model.id]} · {model.path or model.id}"
@@ -80,7 +80,7 @@ def _prompt(studio: Studio, library: prompts.Library | None, model: ModelInfo | 
     option = SCHEMA.options[PROMPT]
     with st.container(key="prompt"):
         st.text_area(
-            said(option.label), key=state.seed_widget(PROMPT), height=112, placeholder=t("generate.prompt_hint"),
+            localized(option.label), key=state.seed_widget(PROMPT), height=112, placeholder=t("generate.prompt_hint"),
             on_change=state.keep_form,
         )  # fmt: skip
     with st.container(horizontal=True, vertical_alignment="center", key="prompt_tools"):
@@ -166,8 +166,8 @@ def _negative(studio: Studio, library: prompts.Library | None, model: ModelInfo 
         return
     with st.container(key="negative"):
         st.text_area(
-            said(SCHEMA.options[NEGATIVE].label), key=state.seed_widget(NEGATIVE), height=68,
-            help=said(SCHEMA.options[NEGATIVE].help), on_change=state.keep_form,
+            localized(SCHEMA.options[NEGATIVE].label), key=state.seed_widget(NEGATIVE), height=68,
+            help=localized(SCHEMA.options[NEGATIVE].help), on_change=state.keep_form,
         )  # fmt: skip
     _tokens(studio, NEGATIVE)
     if not acts:
@@ -175,7 +175,7 @@ def _negative(studio: Studio, library: prompts.Library | None, model: ModelInfo 
     elif library and not filled:
         st.button(
             t("generate.ready_negative"), key="ready_negative", type="tertiary", icon=":material/playlist_add:",
-            on_click=lambda: state.fill_form({NEGATIVE: said(library.negative)}),
+            on_click=lambda: state.fill_form({NEGATIVE: localized(library.negative)}),
         )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from core.studio import Studio
 from core.types import AnnotationChange, HistoryQuery, ImageRecord
 from ui import actions, state
 from ui.components import custom_components, history_parameters, image_card, lineage, rerun
-from ui.i18n import said, t
+from ui.i18n import localized, t
 
 
 def draw(studio: Studio, record: ImageRecord, query: HistoryQuery) -> None:
@@ -63,7 +63,7 @@ def _prompts(record: ImageRecord) -> None:
         st.caption(t("detail.original_prompt"))
         st.code(record.request.original_prompt, language=None, wrap_lines=True)
     if record.request.negative_prompt:
-        st.caption(said(SCHEMA.options["generation.negative_prompt"].label))
+        st.caption(localized(SCHEMA.options["generation.negative_prompt"].label))
         st.code(record.request.negative_prompt, language=None, wrap_lines=True)
     if record.request.negative_template:
         st.caption(t("detail.negative_template"))
@@ -97,12 +97,12 @@ def _buttons(studio: Studio, record: ImageRecord, query: HistoryQuery) -> None:
             rerun.button(studio, record)
             rerun.vary(studio, record)
         if st.button(
-            t("picture.start_from"), key="detail_start_from", icon=image_card.START_ICON, help=t("picture.start_from"),
+            t("image.start_from"), key="detail_start_from", icon=image_card.START_ICON, help=t("image.start_from"),
             type="tertiary",
         ) and actions.send_to_form(studio, record):  # fmt: skip
             st.switch_page(image_card.GENERATE_PAGE)
         st.button(
-            t("picture.upscale"), key="detail_upscale", icon=":material/zoom_out_map:", help=t("picture.upscale"),
+            t("image.upscale"), key="detail_upscale", icon=":material/zoom_out_map:", help=t("image.upscale"),
             type="tertiary", on_click=actions.upscale, args=(studio, record), disabled=record.missing,
         )  # fmt: skip
         image_card.download(studio, record, "detail_download", quiet=True)

@@ -16,7 +16,7 @@ from core.studio import Studio
 from core.types import HistoryQuery
 from ui import state
 from ui.components import custom_components
-from ui.i18n import said, t
+from ui.i18n import localized, t
 from ui.timezone import local_zone
 
 SORTS = (
@@ -113,7 +113,7 @@ def _options() -> dict[str, Any]:
         if option is None or value == ANY:
             continue
         try:
-            found[option.key] = option.check(value, said(option.label))
+            found[option.key] = option.check(value, localized(option.label))
         except InputError as error:
             custom_components.quiet(error.message(state.language()))
     return found
@@ -173,7 +173,7 @@ def menu(studio: Studio) -> None:
         options = _filterable()
         selected = [name.removeprefix(state.OPTION) for name in state.active_filters() if name.startswith(state.OPTION)]
         selected = [key for key in selected if key in options]
-        _several("options", selected, list(options), lambda key: said(options[key].label), _take_options)
+        _several("options", selected, list(options), lambda key: localized(options[key].label), _take_options)
         for key in selected:
             _option_value(options[key])
 
@@ -255,7 +255,7 @@ def _take_options() -> None:
 
 def _option_value(option: Option) -> None:
     """Draw the field for the value of an advanced option."""
-    label, widget = f"{said(option.label)} =", f"value_{option.key}"
+    label, widget = f"{localized(option.label)} =", f"value_{option.key}"
     value = state.history_field(f"{state.OPTION}{option.key}")
     choices = {"bool": ("true", "false"), "choice": option.choices}.get(option.type)
     if choices:
@@ -267,7 +267,7 @@ def _option_value(option: Option) -> None:
     else:
         state.give_widget(f"history_{widget}", "" if value == ANY else value)
         st.text_input(
-            label, key=f"history_{widget}", help=said(option.allowed), on_change=_take_option, args=(option.key,)
+            label, key=f"history_{widget}", help=localized(option.allowed), on_change=_take_option, args=(option.key,)
         )
 
 
@@ -318,7 +318,7 @@ def _words(name: str, value: str) -> str:
         return f"{t('history.unknown')}: {', '.join(t(f'sort.{one}') for one in _unknown())}"
     if name.startswith(state.OPTION):
         option = _filterable().get(name.removeprefix(state.OPTION))
-        return "" if value == ANY or option is None else f"{said(option.label)}: {value}"
+        return "" if value == ANY or option is None else f"{localized(option.label)}: {value}"
     label = {"min_cfg": "min_cfg_scale", "max_cfg": "max_cfg_scale"}.get(name, name)
     return f"{t(f'history.{label}')}: {value}"
 

@@ -18,7 +18,7 @@ from core.types import FoundParameters
 from ui import formats, state
 from ui.components import error_card, image_card
 from ui.components.history_parameters import Row, table
-from ui.i18n import said, t
+from ui.i18n import localized, t
 
 KINDS = ("png", "jpg", "jpeg", "webp")
 MOST_SHOWN = 12
@@ -102,10 +102,10 @@ def _go_on(studio: Studio, run: state.ImportRun, files: Sequence[UploadedFile]) 
 def _parameters(studio: Studio, name: str, found: FoundParameters | None, number: int) -> None:
     """Show one file: what can be used, with a button that does it, and what has no equivalent."""
     if found is None or not found.program:
-        st.text(t("import.not_a_picture", name=name) if found is None else t("import.says_nothing", name=name))
+        st.text(t("import.not_an_image", name=name) if found is None else t("import.says_nothing", name=name))
         return
     st.text(t("import.by", name=name, program=found.program))
-    rows = [Row(said(SCHEMA.options[key].label), formats.plain(value)) for key, value in found.values.items()]
+    rows = [Row(localized(SCHEMA.options[key].label), formats.plain(value)) for key, value in found.values.items()]
     st.html(table([("", rows)], (t("detail.parameter"), t("detail.value"))))
     if st.button(t("history.use"), key=f"use_found_{number}", icon=":material/tune:"):
         _use(studio, found)

@@ -14,7 +14,7 @@ from core.config.schema import AUTO
 from core.types import Decision, ImageRecord
 from ui import formats
 from ui.components import image_card
-from ui.i18n import said, t
+from ui.i18n import localized, t
 
 BASIC = ("num_inference_steps", "cfg_scale", "seed")
 
@@ -57,9 +57,9 @@ def _main_sections(record: ImageRecord) -> list[Section]:
         return t("fact.unknown") if values[name] is None else formats.plain(values[name])
 
     image = [
-        Row(said(SCHEMA.options["model.id"].label), known("model")),
+        Row(localized(SCHEMA.options["model.id"].label), known("model")),
         Row(t("fact.size"), formats.pixels(request.width, request.height), delivered, _why_resized(record)),
-        *(Row(said(SCHEMA.options[f"generation.{name}"].label), known(name)) for name in BASIC),
+        *(Row(localized(SCHEMA.options[f"generation.{name}"].label), known(name)) for name in BASIC),
     ]
     spent = [Row(t(f"phase_short.{name}"), formats.seconds(value)) for name, value in record.timings.items()]
     spent += [Row(t("detail.total"), formats.seconds(total))] if len(spent) > 1 else []
@@ -91,7 +91,7 @@ def _groups(record: ImageRecord) -> list[Section]:
         group = option.group if option is not None and option.group in GROUPS else ""
         effective = record.effective.get(key, value)
         by_group[group].append(_option_row(key, value, effective, decisions.get(key)))
-    names = {**{name: said(words) for name, words in GROUPS.items()}, "": t("detail.other")}
+    names = {**{name: localized(words) for name, words in GROUPS.items()}, "": t("detail.other")}
     return [(names[name], rows) for name, rows in by_group.items() if rows]
 
 
@@ -99,10 +99,10 @@ def _option_row(key: str, asked: Any, effective: Any, decision: Decision | None)
     option = SCHEMA.options.get(key)
     reason = ""
     if decision is not None:
-        effective, reason = decision.effective, said(decision.reason)
+        effective, reason = decision.effective, localized(decision.reason)
     elif asked == AUTO and effective != AUTO:
         reason = t("detail.by_model")
-    label = said(option.label) if option else key
+    label = localized(option.label) if option else key
     changed = option is not None and asked != option.default
     return Row(label, formats.plain(asked), formats.plain(effective), reason, changed)
 

@@ -90,11 +90,11 @@ def _stars() -> str:
 
 def _apply(studio: Studio, selected: ImageSelection) -> None:
     """By what the fields say at the click, which may come before the page has been drawn with their last change."""
-    said = st.session_state
-    stars = said.get(_stars())
-    names: dict[str, Any] = {name: tuple(said.get(name) or ()) for name in NAMES}
+    given = st.session_state
+    stars = given.get(_stars())
+    names: dict[str, Any] = {name: tuple(given.get(name) or ()) for name in NAMES}
     change = AnnotationChange(
-        rating=None if stars is None else stars + 1, favourite=said.get("set_favourite"), **names
+        rating=None if stars is None else stars + 1, favourite=given.get("set_favourite"), **names
     )
     actions.mark(studio, selected, change)
 

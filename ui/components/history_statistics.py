@@ -12,7 +12,7 @@ from core.studio import Studio
 from core.types import DayCount, HistoryQuery
 from ui import formats, state
 from ui.components import custom_components
-from ui.i18n import said, t
+from ui.i18n import localized, t
 from ui.timezone import local_zone
 
 MOST_COLUMNS = 92  # a longer time is drawn by week, or by month
@@ -28,7 +28,7 @@ def draw(studio: Studio, query: HistoryQuery) -> None:
     models = {name or t("fact.unknown"): (name, count) for name, count in found.models.items()}
     groups = [
         _group(t("history.model"), models, lambda name: f"model={name}" if name else "unknown=model"),
-        _group(said(SCHEMA.options[SAMPLER].label), samplers, lambda name: f"{state.OPTION}{SAMPLER}={name}" if name else ""),
+        _group(localized(SCHEMA.options[SAMPLER].label), samplers, lambda name: f"{state.OPTION}{SAMPLER}={name}" if name else ""),
         _group(t("history.size"), sizes, lambda size: f"size={size}"),
     ]
     words = {"images": t("statistics.images"), "seconds": t("statistics.seconds")}

@@ -9,10 +9,10 @@ from core.config.options import SCHEMA
 from core.types import HistoryPage, ImageRecord
 from ui import formats, state
 from ui.components import custom_components
-from ui.i18n import said, t
+from ui.i18n import localized, t
 
-SHOWN = ("picture", "when", "prompt", "model", "size", "steps", "guidance", "seed", "seconds", "rating", "tags")
-ALWAYS = ("picture", "prompt")
+SHOWN = ("image", "when", "prompt", "model", "size", "steps", "guidance", "seed", "seconds", "rating", "tags")
+ALWAYS = ("image", "prompt")
 SEED_WIDTH = 150  # pixels: the longest seed has 16 digits
 
 
@@ -55,7 +55,7 @@ def draw(found: HistoryPage) -> None:
 def frame_of(records: tuple[ImageRecord, ...]) -> pd.DataFrame:
     """Return one row an image: what is said of each, and every advanced option under its key."""
     columns = {
-        "picture": [custom_components.thumbnail_url(record.id) for record in records],
+        "image": [custom_components.thumbnail_url(record.id) for record in records],
         "when": [formats.moment(record.created_at) for record in records],
         "prompt": [record.known("prompt") for record in records],
         "negative": [record.known("negative_prompt") for record in records],
@@ -92,13 +92,13 @@ def without_equal(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
 def column_name(name: str) -> str:
     """Return the heading of a column, in the page's language."""
     option = SCHEMA.options.get(name)
-    return said(option.label) if option else t(f"column.{name}")
+    return localized(option.label) if option else t(f"column.{name}")
 
 
 def _config(frame: pd.DataFrame) -> dict:
     config: dict = {name: st.column_config.Column(column_name(name)) for name in frame.columns}
     kinds = {
-        "picture": st.column_config.ImageColumn(t("column.picture"), width="small"),
+        "image": st.column_config.ImageColumn(t("column.image"), width="small"),
         "prompt": st.column_config.TextColumn(t("column.prompt"), width="large"),
         "seconds": st.column_config.NumberColumn(t("column.seconds"), format="%.1f"),
         "seed": st.column_config.NumberColumn(t("column.seed"), format="%d", width=SEED_WIDTH),

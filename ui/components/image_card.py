@@ -71,41 +71,41 @@ def buttons(studio: Studio, record: ImageRecord) -> None:
     """Show what can be done with the image on the stage, in one row."""
     favourite = record.marks.favourite
     with st.container(
-        horizontal=True, horizontal_alignment="center", vertical_alignment="center", key="picture_buttons"
+        horizontal=True, horizontal_alignment="center", vertical_alignment="center", key="image_buttons"
     ):
         _icon(
             "favorite",
-            t("picture.favorite"),
+            t("image.favorite"),
             "stage_favorite",
             actions.toggle_favourite,
             studio,
             record.id,
             on=favourite,
         )
-        _icon("tune", t("history.use"), "use_parameters", actions.use_parameters, record, label=t("picture.use_short"))
+        _icon("tune", t("history.use"), "use_parameters", actions.use_parameters, record, label=t("image.use_short"))
         again = replace(record.request, seed=-1)
         _icon(
             "casino",
-            t("picture.new_seed"),
+            t("image.new_seed"),
             "new_seed",
             actions.submit,
             studio,
             again,
-            label=t("picture.new_seed_short"),
+            label=t("image.new_seed_short"),
         )
         _icon(
-            "push_pin", t("picture.reuse_seed"), "reuse_seed", state.fill_form, {"generation.seed": record.request.seed}
+            "push_pin", t("image.reuse_seed"), "reuse_seed", state.fill_form, {"generation.seed": record.request.seed}
         )
-        _icon("add_photo_alternate", t("picture.start_from"), "start_from", actions.send_to_form, studio, record,
-              label=t("picture.start_from_short"))  # fmt: skip
-        _icon("hd", t("picture.hires"), "stage_hires", actions.hires, studio, record, label=t("section.hires"))
-        _icon("zoom_out_map", t("picture.upscale"), "stage_upscale", actions.upscale, studio, record)
+        _icon("add_photo_alternate", t("image.start_from"), "start_from", actions.send_to_form, studio, record,
+              label=t("image.start_from_short"))  # fmt: skip
+        _icon("hd", t("image.hires"), "stage_hires", actions.hires, studio, record, label=t("section.hires"))
+        _icon("zoom_out_map", t("image.upscale"), "stage_upscale", actions.upscale, studio, record)
         download(studio, record, "download", quiet=True)
         with st.popover(
-            t("picture.facts"),
+            t("image.facts"),
             icon=":material/info:",
             key="stage_facts",
-            help=t("picture.facts"),
+            help=t("image.facts"),
             type="tertiary",
             on_change="rerun",
         ) as panel:
@@ -116,10 +116,10 @@ def buttons(studio: Studio, record: ImageRecord) -> None:
                     st.caption(t("detail.template"))
                     st.code(record.request.template, language=None, wrap_lines=True)
         if st.button(
-            t("picture.history"),
+            t("image.history"),
             key="open_history",
             icon=":material/photo_library:",
-            help=t("picture.history"),
+            help=t("image.history"),
             type="tertiary",
         ):
             st.switch_page(HISTORY_PAGE, query_params={"image": record.id})
@@ -139,13 +139,13 @@ def _icon(
 def download(studio: Studio, record: ImageRecord, key: str, quiet: bool = False) -> None:
     """Show the file as it is on disk, metadata and all; read only when asked for."""
     st.download_button(
-        t("picture.download"),
+        t("image.download"),
         data=lambda: studio.history.file(record.id).read_bytes(),
         file_name=record.file.rsplit("/", 1)[-1],
         mime=f"image/{record.format}",
         key=key,
         icon=":material/download:",
-        help=t("picture.download") if quiet else None,
+        help=t("image.download") if quiet else None,
         type="tertiary" if quiet else "secondary",
         on_click="ignore",
         disabled=record.missing,

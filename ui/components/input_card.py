@@ -12,7 +12,7 @@ from core.studio import Studio
 from core.types import IMAGE, MASK, REFERENCES, ModelInfo
 from ui import actions, formats, state
 from ui.components import custom_components, parameter_panel
-from ui.i18n import said, t
+from ui.i18n import localized, t
 
 FILES = ("png", "jpg", "jpeg", "webp")
 HISTORY_PAGE = "views/history.py"
@@ -150,9 +150,9 @@ def _boxes(studio: Studio) -> None:
         _fit_size(studio)
 
     st.text_input(
-        said(option.label),
+        localized(option.label),
         key=key,
-        help=f"{said(option.help)}\n\n`{BOXES}`",
+        help=f"{localized(option.help)}\n\n`{BOXES}`",
         placeholder=t("inputs.boxes_hint"),
         on_change=typed,
     )
@@ -163,9 +163,9 @@ def _boxes(studio: Studio) -> None:
 def _detector(studio: Studio, names: list[str]) -> None:
     """Find boxes with a detector file: which one, how sure it must be, and the button that puts them into the field."""
     with st.container(horizontal=True, vertical_alignment="bottom", key="detector"):
-        name = st.selectbox(said(SCHEMA.options[DETECTOR].label), names, key="detector_name")
+        name = st.selectbox(localized(SCHEMA.options[DETECTOR].label), names, key="detector_name")
         option = SCHEMA.options[CONFIDENCE]
-        confidence = st.slider(said(option.label), 0.05, 1.0, float(option.default), step=0.05, key="detector_confidence")
+        confidence = st.slider(localized(option.label), 0.05, 1.0, float(option.default), step=0.05, key="detector_confidence")
         st.button(
             t("inputs.detect"), key="detect", icon=":material/frame_person:", on_click=actions.detect_boxes,
             args=(studio, name, confidence),
@@ -193,14 +193,14 @@ def mask(studio: Studio, image: str) -> None:
         st.warning(formats.literal(error.message(state.language())))
         return
     painted = state.sources().inputs.get(MASK, "")
-    words = {name: t(f"inputs.board.{name}") for name in BOARD}
-    custom_components.board(
-        image, painted, actions.boxes_on_source(size), size, words, state.language(), key=f"board_{state.sources_version()}",
+    words = {name: t(f"inputs.mask_editor.{name}") for name in MASK_EDITOR}
+    custom_components.mask_editor(
+        image, painted, actions.boxes_on_source(size), size, words, state.language(), key=f"mask_editor_{state.sources_version()}",
         on_mask=state.set_mask, on_boxes=lambda boxes: actions.draw_boxes(studio, boxes),
     )  # fmt: skip
 
 
-BOARD = (
+MASK_EDITOR = (
     "tools", "paint", "erase", "box", "size", "undo", "invert", "clear", "clear_boxes", "saving", "failed", "box_hint",
     "mask_hint", "most",
 )  # fmt: skip

@@ -11,7 +11,7 @@ from core.studio import Studio
 from core.types import LoraInfo, ModelInfo
 from ui import actions, formats, state
 from ui.components.lora_field import preview
-from ui.i18n import said, t
+from ui.i18n import localized, t
 
 SHOWN = 30  # cards of a page: a thousand take seconds to draw
 
@@ -79,7 +79,7 @@ def _card(studio: Studio, lora: LoraInfo, models: Sequence[ModelInfo], number: i
 def _facts(lora: LoraInfo, models: Sequence[ModelInfo]) -> list[tuple[str, str]]:
     rows = [(t("loras.size"), formats.size_of(lora.bytes))]
     if lora.problem is None:
-        fits = [said(model.name) for model in models if lora.fits(model)]
+        fits = [localized(model.name) for model in models if lora.fits(model)]
         made = f"{lora.family or lora.kind or '?'} {lora.width or ''}".strip()
         rows.insert(0, (t("loras.fits"), ", ".join(fits) or t("loras.fits_none", made=made)))
         rows.append((t("loras.format"), ", ".join(one for one in (lora.algorithm, lora.layout, lora.dtype) if one)))

@@ -13,7 +13,7 @@ from core.config.schema import Option
 from core.studio import Studio
 from core.types import LoraInfo, ModelInfo
 from ui import formats, state
-from ui.i18n import said, t
+from ui.i18n import localized, t
 
 USUAL = (0.0, 2.0)  # what a slider offers; what is set elsewhere widens it
 
@@ -26,10 +26,10 @@ def draw(studio: Studio, model: ModelInfo | None, option: Option, badge: str) ->
     names = list(dict.fromkeys([*fitting, *(use.name for use in uses)]))
     state.lay_out_loras(uses)
     st.multiselect(
-        f"{said(option.label)} {badge}",
+        f"{localized(option.label)} {badge}",
         names,
         key=state.LORA_NAMES,
-        help=f"{said(option.help)}\n\n`{option.key}`",
+        help=f"{localized(option.help)}\n\n`{option.key}`",
         placeholder=t("loras.choose") if names else t("loras.none_fit"),
         disabled=not names,
         on_change=state.take_loras,

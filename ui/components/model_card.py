@@ -15,7 +15,7 @@ from core.studio.models import recommended_variant
 from core.types import GPU_SIZES, Download, ModelInfo, WorkerStatus
 from ui import actions, formats, state
 from ui.components import error_card, image_card
-from ui.i18n import said, t
+from ui.i18n import localized, t
 
 HUBS = {"huggingface": "Hugging Face", "modelscope": "ModelScope"}
 PROMINENT = "z-image-turbo"  # its download is one click
@@ -49,10 +49,10 @@ def draw(
     with st.container(border=True, key=f"model_{group[0].id}"):
         info = _variant(group, best, downloads) if len(group) > 1 else group[0]
         rows = "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd>" for name, value in _facts(info))
-        title = said(group[0].name)
+        title = localized(group[0].name)
         st.html(
             f'<section class="zd-card"><h3>{html.escape(title)}</h3>'
-            f"<p>{html.escape(said(info.description))}</p><dl>{rows}</dl></section>"
+            f"<p>{html.escape(localized(info.description))}</p><dl>{rows}</dl></section>"
         )
         under_way = [downloads[name] for name in (*info.part_ids, info.id) if name in downloads]
         under_way = [one for one in under_way if one.state != "done"]
@@ -109,7 +109,7 @@ def _variant(group: Sequence[ModelInfo], best: ModelInfo, downloads: Mapping[str
 
 
 def _variant_name(info: ModelInfo, recommend: bool) -> str:
-    parts = [said(info.name)]
+    parts = [localized(info.name)]
     if info.problem is None:
         parts.append(t(f"models.{info.place}"))
     elif info.download_bytes:
@@ -150,7 +150,7 @@ def _use(studio: Studio, info: ModelInfo, worker: WorkerStatus) -> None:
 
 def get_at_once(studio: Studio, model: ModelInfo, info: ModelInfo, room: Room) -> None:
     """Download a variant with its parts by one click; the button says its size and whether its weights fit this machine."""
-    given = {"name": formats.literal(said(model.name)), "size": formats.size_of(info.download_bytes)}
+    given = {"name": formats.literal(localized(model.name)), "size": formats.size_of(info.download_bytes)}
     words = t("models.get_at_once", **given)
     if info.memory_bytes and info.memory_bytes <= room.bytes:
         kind = "models.get_at_once_gpu" if room.gpu else "models.get_at_once_ram"
@@ -244,7 +244,7 @@ def _remove(studio: Studio, info: ModelInfo) -> None:
         return
     name = "forget" if info.own and info.place != "store" else "delete"
     with st.popover(t(f"models.{name}"), icon=":material/delete:", key=f"remove_{info.id}"):
-        st.text(t(f"models.{name}_text", name=said(info.name), size=formats.size_of(info.disk_bytes)))
+        st.text(t(f"models.{name}_text", name=localized(info.name), size=formats.size_of(info.disk_bytes)))
         st.button(
             t(f"models.{name}"), key=f"{name}_{info.id}", on_click=PRESS, args=(info.id, studio.models.remove, info.id)
         )

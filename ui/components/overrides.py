@@ -12,7 +12,7 @@ from core.config.options import SCHEMA
 from core.config.schema import Option
 from core.errors import InputError
 from ui import state
-from ui.i18n import said, t
+from ui.i18n import localized, t
 
 _BASIC = ("num_inference_steps", "cfg_scale", "width", "height", "negative_prompt")
 
@@ -22,7 +22,7 @@ def draw(label: str, scope: str) -> None:
     options = _options()
     selected = st.multiselect(
         label, list(options), key=state.labelled(state.override_field(scope)), placeholder=t("benchmark.add_option"),
-        format_func=lambda key: said(options[key].label), persist_state="session",
+        format_func=lambda key: localized(options[key].label), persist_state="session",
     )  # fmt: skip
     for key in selected:
         _field(options[key], state.override_field(scope, key))
@@ -59,7 +59,7 @@ def _options() -> dict[str, Option]:
 
 def _field(option: Option, key: str) -> None:
     unit = f" ({option.unit})" if option.unit else ""
-    shared: dict[str, Any] = {"label": said(option.label) + unit, "key": key, "help": said(option.help)}
+    shared: dict[str, Any] = {"label": localized(option.label) + unit, "key": key, "help": localized(option.help)}
     if option.type == "bool":
         st.session_state.setdefault(key, not option.default)
         st.toggle(**shared, persist_state="session")
@@ -69,7 +69,7 @@ def _field(option: Option, key: str) -> None:
         convert = int if option.type == "int" else float
         st.number_input(
             min_value=convert(option.minimum or 0), max_value=convert(option.maximum or 0), value=None,
-            step=convert(option.step or 1), placeholder=said(option.allowed), **shared, persist_state="session",
+            step=convert(option.step or 1), placeholder=localized(option.allowed), **shared, persist_state="session",
         )  # fmt: skip
     else:
         st.text_input(**shared, persist_state="session")

@@ -12,14 +12,14 @@ from core.config.options import SCHEMA
 from core.config.schema import AUTO, Option, TakesEffect
 from core.types import Decision, ModelInfo, WorkerStatus
 from ui import formats, resources, state
-from ui.i18n import said, t
+from ui.i18n import localized, t
 
 UPSCALERS = ("hires.upscaler", "upscale.method")  # their values are the upscalers of this machine
 SLIDER_POSITIONS = 61  # with more, a slider on a narrow column can't be set exactly: a number field can
 
 
 def _effective(decision: Decision) -> str:
-    value, reason = formats.plain(decision.effective), said(decision.reason)
+    value, reason = formats.plain(decision.effective), localized(decision.reason)
     return t("options.in_effect", value=formats.literal(value), reason=formats.literal(reason))
 
 
@@ -45,7 +45,7 @@ def unmet(option: Option, values: Mapping[str, Any]) -> str:
         return ""
     key, allowed = need
     needed = " / ".join(formats.plain(value) for value in allowed)
-    return t("options.needs", name=said(SCHEMA.options[key].label), value=needed)
+    return t("options.needs", name=localized(SCHEMA.options[key].label), value=needed)
 
 
 def _differs(option: Option, selected: Any, worker: WorkerStatus) -> bool:
@@ -64,7 +64,7 @@ def field(
     """
     key = state.seed_widget(option.key)
     unit = f" ({option.unit})" if option.unit else ""
-    words = (label or said(option.label)) + unit + (f" {badge}" if badge else "")
+    words = (label or localized(option.label)) + unit + (f" {badge}" if badge else "")
     shared: dict[str, Any] = {"key": key, "help": _help(option, reason), "disabled": not option.implemented or bool(reason)}
     if on_change is not None:
         shared |= {"on_change": on_change, "args": args}
@@ -108,7 +108,7 @@ def bounded(option: Option, model: ModelInfo | None) -> Option:
 
 
 def _help(option: Option, reason: str) -> str:
-    lines = [said(option.help), f"`{option.key}` · {said(option.allowed)}"]
+    lines = [localized(option.help), f"`{option.key}` · {localized(option.allowed)}"]
     if reason:
         lines.insert(0, reason)
     if not option.implemented:

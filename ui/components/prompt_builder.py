@@ -7,7 +7,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from ui import prompts, state
-from ui.i18n import said, t
+from ui.i18n import localized, t
 
 PROMPT = "generation.prompt"
 
@@ -19,7 +19,7 @@ def draw(library: prompts.Library | None) -> None:
     with st.popover(t("generate.ideas"), icon=":material/lightbulb:", key="ideas", on_change="rerun") as panel:
         if not panel.open:
             return
-        names = {kind.id: said(kind.name) for kind in library.kinds}
+        names = {kind.id: localized(kind.name) for kind in library.kinds}
         selected = library.kinds[0].id
         if len(names) > 1:
             selected = st.segmented_control(
@@ -34,9 +34,9 @@ def draw(library: prompts.Library | None) -> None:
         kind = next(kind for kind in library.kinds if kind.id == selected)
         write = _writer(library, kind)
         for slot in kind.slots:
-            words = [said(word) for word in slot.words]
+            words = [localized(word) for word in slot.words]
             st.pills(
-                said(slot.name),
+                localized(slot.name),
                 range(len(words)),
                 format_func=words.__getitem__,
                 key=state.labelled(_slot_key(kind, slot)),

@@ -10,7 +10,7 @@ from core.errors import StudioError
 from core.studio import Studio
 from core.types import ModelInfo
 from ui import state
-from ui.i18n import said, t
+from ui.i18n import localized, t
 
 PROMPT = "generation.prompt"
 POLL_SECONDS = 0.3
@@ -25,7 +25,7 @@ def buttons(studio: Studio, model: ModelInfo | None) -> None:
     for task, icon in ICONS.items():
         st.button(
             t(f"prompt_help.{task}"), key=f"prompt_{task}", icon=icon, type="tertiary",
-            help=said(reason) if reason else t(f"prompt_help.{task}_help"),
+            help=localized(reason) if reason else t(f"prompt_help.{task}_help"),
             disabled=model is None or reason is not None or busy or not prompt,
             on_click=_ask, args=(studio, task),
         )  # fmt: skip

@@ -7,7 +7,7 @@ import streamlit as st
 from core.config.options import SCHEMA
 from core.studio import Studio
 from ui import actions, formats, state
-from ui.i18n import said, t
+from ui.i18n import localized, t
 
 
 def draw(studio: Studio) -> None:
@@ -16,7 +16,7 @@ def draw(studio: Studio) -> None:
     if not present:
         return
     seconds = studio.worker.status().load_seconds
-    names = ", ".join(said(SCHEMA.options[key].label) for key in present)
+    names = ", ".join(localized(SCHEMA.options[key].label) for key in present)
     words = t("reload.timed", names=names, time=formats.seconds(seconds)) if seconds else t("reload.plain", names=names)
     with st.container(border=True, key="reload_question"):
         st.text(words)

@@ -25,7 +25,7 @@ from core.types import (
 )
 from ui import actions, formats, state
 from ui.components import custom_components, error_card, image_card
-from ui.i18n import said, t
+from ui.i18n import localized, t
 
 SHEET_PAGE = "views/sweep_grid.py"
 COMPARE_PAGE = "views/image_compare.py"
@@ -94,7 +94,7 @@ def _name(condition: str) -> str:
     return (
         condition.removeprefix("versions.")
         if condition not in SCHEMA.options
-        else said(SCHEMA.options[condition].label)
+        else localized(SCHEMA.options[condition].label)
     )
 
 
@@ -143,7 +143,7 @@ def _axis(name: str, known: Mapping[str, sweep_axes.SweepAxis], base: Generation
     with left:
         key = st.selectbox(
             t(f"vary.{name}"), list(known), index=None, key=state.labelled(f"vary_{name}"), placeholder=t("vary.none"),
-            format_func=lambda key: said(known[key].label) if key in known else key,
+            format_func=lambda key: localized(known[key].label) if key in known else key,
         )  # fmt: skip
     if key is None or key not in known:
         return None
@@ -154,7 +154,7 @@ def _axis(name: str, known: Mapping[str, sweep_axes.SweepAxis], base: Generation
             few = axis.choices if len(axis.choices) <= FEW else ()
             words: Sequence[str] = st.multiselect(t("vary.values"), axis.choices, few, key=field)
         else:
-            allowed = said(axis.allowed) if axis.allowed else None
+            allowed = localized(axis.allowed) if axis.allowed else None
             typed = st.text_input(t("vary.values"), key=field, placeholder=axis.example, help=allowed)
             words = sweep_axes.split(typed or "")
     if not words:

@@ -24,7 +24,7 @@ from ui.i18n import t
 from ui.job_words import title
 
 
-def draw(studio: Studio, board: QueueSnapshot, mine: session_strip.Session, welcome: Callable[[], None]) -> None:
+def draw(studio: Studio, snapshot: QueueSnapshot, mine: session_strip.Session, welcome: Callable[[], None]) -> None:
     """Show the tabs, then the one that is selected, under what went wrong; `welcome` while there is nothing to show."""
     job = _focus(studio, mine)
     image_id = _image(studio, job, mine)
@@ -43,9 +43,9 @@ def draw(studio: Studio, board: QueueSnapshot, mine: session_strip.Session, welc
     else:
         _finished(studio, job, image_id, mine, welcome)
     if job is not None and job.state.active:
-        _progress(studio, board, job)
-    elif any(one.state.active for one in board.jobs):
-        st.fragment(_watch, run_every=job_status.SAFETY_SECONDS)(studio, progress_poll.mark(board), None)
+        _progress(studio, snapshot, job)
+    elif any(one.state.active for one in snapshot.jobs):
+        st.fragment(_watch, run_every=job_status.SAFETY_SECONDS)(studio, progress_poll.mark(snapshot), None)
 
 
 def viewer_words() -> Mapping[str, str]:
@@ -109,18 +109,18 @@ def _tabs(job: Job | None) -> str:
 def _forming(job: Job) -> None:
     request = job.request
     custom_components.viewer(
-        progress_poll.shown(job)["src"], request.prompt, (request.width, request.height), viewer_words(), key="stage_picture",
+        progress_poll.shown(job)["src"], request.prompt, (request.width, request.height), viewer_words(), key="stage_image",
         forming=job.id,
     )  # fmt: skip
 
 
-def _progress(studio: Studio, board: QueueSnapshot, job: Job) -> None:
+def _progress(studio: Studio, snapshot: QueueSnapshot, job: Job) -> None:
     """Show where the job is, with its bar; the page is rerun when the queue has changed."""
     with st.container(key="progress"):
         if state.shown_image():
             custom_components.quiet(title(job.request, 80))
-        st.fragment(_watch, run_every=job_status.SAFETY_SECONDS)(studio, progress_poll.mark(board), job.id)
-        if board.paused and job.state is JobState.QUEUED:
+        st.fragment(_watch, run_every=job_status.SAFETY_SECONDS)(studio, progress_poll.mark(snapshot), job.id)
+        if snapshot.paused and job.state is JobState.QUEUED:
             custom_components.quiet(t("queue.paused"))
             st.button(t("queue.go_on"), key="go_on", on_click=actions.ask, args=(studio.queue.pause, False))
         if schedule.waits(job):
@@ -133,10 +133,10 @@ def _progress(studio: Studio, board: QueueSnapshot, job: Job) -> None:
 
 def _watch(studio: Studio, drawn: str, job_id: str | None) -> None:
     """Rerun the whole page once the queue has changed since the page was rendered."""
-    board = studio.queue.snapshot()
-    if progress_poll.mark(board) != drawn:
+    snapshot = studio.queue.snapshot()
+    if progress_poll.mark(snapshot) != drawn:
         st.rerun()
-    job = next((job for job in board.jobs if job.id == job_id), None)
+    job = next((job for job in snapshot.jobs if job.id == job_id), None)
     custom_components.pulse(drawn, job_status.poll_seconds(studio), key="pulse", job=job)
 
 
@@ -160,7 +160,7 @@ def _finished(
 def _shown(studio: Studio, record: ImageRecord) -> None:
     custom_components.viewer(
         custom_components.image_url(record.id), record.request.prompt, (record.width, record.height), viewer_words(),
-        key="stage_picture",
+        key="stage_image",
     )  # fmt: skip
     with st.container(key="stage_actions"):
         image_card.buttons(studio, record)

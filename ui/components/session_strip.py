@@ -26,10 +26,10 @@ class Session:
     records: Sequence[ImageRecord]
 
 
-def session(studio: Studio, board: QueueSnapshot) -> Session:
+def session(studio: Studio, snapshot: QueueSnapshot) -> Session:
     """Return the jobs and images of this viewer; nobody else's images come to the stage by themselves."""
     client = state.client()
-    active = [job for job in board.jobs if job.client == client or job.id == state.job_id()]
+    active = [job for job in snapshot.jobs if job.client == client or job.id == state.job_id()]
     working = [job for job in active if job.state is not JobState.QUEUED]
     waiting = [job for job in active if job.state is JobState.QUEUED]
     ids: list[str] = []

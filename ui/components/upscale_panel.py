@@ -12,7 +12,7 @@ from core.studio import Studio
 from core.types import WorkerStatus
 from ui import actions, state
 from ui.components import parameter_panel
-from ui.i18n import said
+from ui.i18n import localized
 
 GROUP = "upscale"
 SIZED = ("upscale.mode", "upscale.by")  # the size of the file follows from these
@@ -21,7 +21,7 @@ SIZED = ("upscale.mode", "upscale.by")  # the size of the file follows from thes
 def draw(studio: Studio, options: Sequence[Option], worker: WorkerStatus) -> None:
     """Show the fields of Hires. fix, then those of upscaling that have an effect."""
     parameter_panel.group([option for option in options if option.group != GROUP], worker)
-    st.caption(said(GROUPS[GROUP]))
+    st.caption(localized(GROUPS[GROUP]))
     values = state.form_values()
     for option in options:
         if option.group != GROUP or parameter_panel.unmet(option, values):

@@ -11,7 +11,7 @@ from core.studio.models import groups_of_variants, recommended_variant
 from ui import actions, prompts, state
 from ui.components import model_card
 from ui.components.custom_components import ASSETS
-from ui.i18n import said, t
+from ui.i18n import localized, t
 
 
 def draw(studio: Studio, library: prompts.Library | None) -> None:
@@ -43,7 +43,7 @@ def _offer(studio: Studio) -> None:
 
 
 def _card(studio: Studio, sample: prompts.Sample) -> None:
-    words = said(sample.text)
+    words = localized(sample.text)
     with st.container(border=True, key=f"sample_{sample.id}"):
         if (ASSETS / "samples" / f"{sample.id}.webp").exists():
             st.html(

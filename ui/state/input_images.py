@@ -10,7 +10,7 @@ from core.types import CONTROL, CONTROLS, IMAGE, MASK, REFERENCES, GenerationReq
 
 _SOURCES = "sources"
 _VERSION = "sources_version"
-_CONTROL = {role: f"control_picture{role.removeprefix(CONTROL)}" for role in CONTROLS}  # role -> session key
+_CONTROL = {role: f"control_image{role.removeprefix(CONTROL)}" for role in CONTROLS}  # role -> session key
 
 
 def sources() -> InputSources:

@@ -12,7 +12,7 @@ from ui import actions, formats, progress_poll, resources, state
 from ui.components import benchmark_form, benchmark_result, benchmark_vote, custom_components, error_card, job_status
 from ui.i18n import t
 
-VIEWS = ("table", "pictures", "vote")
+VIEWS = ("table", "images", "vote")
 SHOWN = 30  # benchmarks of the list
 LEAST_POLL, IMAGES_A_SECOND = (
     1.0,
@@ -75,7 +75,7 @@ def _live(studio: Studio, benchmark: Benchmark, view: str, poll: float, was_acti
     _progress(studio, report, mark, poll)
     if view == "vote":
         benchmark_vote.draw(studio, report, votes)
-    elif view == "pictures":
+    elif view == "images":
         benchmark_result.images(report)
     else:
         benchmark_result.table(report, votes)

@@ -34,8 +34,8 @@ def _draw(studio: Studio) -> None:
     state.put_job_in_address()
     custom_components.skip_link(t("generate.skip"), f"{generate_form.SELECTORS[generate_form.PROMPT]} textarea")
     _draft(studio)
-    board = studio.queue.snapshot()
-    mine = session_strip.session(studio, board)
+    snapshot = studio.queue.snapshot()
+    mine = session_strip.session(studio, snapshot)
     library = prompts.library_for(state.form()["model.id"], studio.settings.configs / "prompts")
     with st.container(key="workspace"):
         with st.container(key="form_zone"):
@@ -44,9 +44,9 @@ def _draw(studio: Studio) -> None:
                 generate_form.draw(studio, model, library)
                 accordions.draw(studio, model)
             with st.container(key="foot"):
-                generate_foot.draw(studio, board, mine.running or (mine.waiting[0] if mine.waiting else None))
+                generate_foot.draw(studio, snapshot, mine.running or (mine.waiting[0] if mine.waiting else None))
         with st.container(key="stage"):
-            result.draw(studio, board, mine, lambda: welcome.draw(studio, library))
+            result.draw(studio, snapshot, mine, lambda: welcome.draw(studio, library))
         with st.container(key="session"):
             session_strip.draw(mine)
     if not state.section_open("img2img"):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas
 
 MOST = 9
-NOT_COMPARED = ("picture", "when", "bytes", "note")
+NOT_COMPARED = ("image", "when", "bytes", "note")
 HISTORY_PAGE = "views/history.py"
 
 
@@ -118,8 +118,8 @@ def _actions(studio: Studio, record: ImageRecord, number: int) -> None:
             on_click=actions.toggle_favourite, args=(studio, record.id),
         )  # fmt: skip
         if st.button(
-            t("picture.history"), key=f"compare_open_{number}", icon=":material/open_in_full:",
-            help=t("picture.history"), type="tertiary",
+            t("image.history"), key=f"compare_open_{number}", icon=":material/open_in_full:",
+            help=t("image.history"), type="tertiary",
         ):  # fmt: skip
             st.switch_page(HISTORY_PAGE, query_params={"image": record.id})
 

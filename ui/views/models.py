@@ -10,7 +10,7 @@ from core.studio.models import groups_of_variants
 from core.types import SystemReport, WorkerStatus
 from ui import actions, formats, resources, state
 from ui.components import embedding_cards, error_card, lora_cards, model_card
-from ui.i18n import said, t
+from ui.i18n import localized, t
 
 REFRESH_SECONDS = 2
 
@@ -101,7 +101,7 @@ def _add(studio: Studio) -> None:
         return
     state.set_model_error("path", None)
     state.empty_model_field("path")
-    st.toast(t("models.added", name=formats.literal(said(info.name))))
+    st.toast(t("models.added", name=formats.literal(localized(info.name))))
 
 
 def _token(studio: Studio, hub: str) -> None:

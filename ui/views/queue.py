@@ -31,42 +31,42 @@ def page() -> None:
 
 def _lists(studio: Studio) -> None:
     """Rerun when the queue has changed; the browser keeps the progress of running jobs up to date by itself."""
-    board = studio.queue.snapshot()
+    snapshot = studio.queue.snapshot()
     ended = [job for job in studio.queue.ended(ENDED) if not state.is_cleared(job)]
-    _switches(studio, board, bool(ended))
-    if not board.jobs:
+    _switches(studio, snapshot, bool(ended))
+    if not snapshot.jobs:
         st.info(t("queue.nothing"), icon=":material/done_all:")
     owner = state.owner()
     if owner is None:
-        _active(studio, "all", board.total, lambda after: _page_of_all(studio, board, after))
+        _active(studio, "all", snapshot.total, lambda after: _page_of_all(studio, snapshot, after))
     else:
         mine = studio.queue.count_active(owner)
         _active(studio, "mine", mine, lambda after: studio.queue.active(SHOWN, owner, after))
         _active(
             studio,
             "others",
-            board.total - mine,
+            snapshot.total - mine,
             lambda after: studio.queue.active(SHOWN, after=after, other_than=owner),
         )
     _ended(studio, ended)
-    custom_components.pulse(progress_poll.mark(board), job_status.poll_seconds(studio), key="pulse")
+    custom_components.pulse(progress_poll.mark(snapshot), job_status.poll_seconds(studio), key="pulse")
 
 
-def _switches(studio: Studio, board: QueueSnapshot, any_ended: bool) -> None:
+def _switches(studio: Studio, snapshot: QueueSnapshot, any_ended: bool) -> None:
     """Show what acts on the whole queue."""
     owner = state.owner()
-    shown = board.jobs if owner is None else studio.queue.active(SHOWN, owner)  # the board has the first of all people
+    shown = snapshot.jobs if owner is None else studio.queue.active(SHOWN, owner)  # the snapshot has the first of all people
     waiting = any(job.state is JobState.QUEUED and state.is_mine(job) for job in shown)
     with st.container(horizontal=True, vertical_alignment="center", key="queue_switches"):
         st.button(
-            t("queue.go_on") if board.paused else t("queue.pause_all"),
+            t("queue.go_on") if snapshot.paused else t("queue.pause_all"),
             key="pause_all",
-            icon=":material/play_arrow:" if board.paused else ":material/pause:",
-            type="primary" if board.paused else "secondary",
+            icon=":material/play_arrow:" if snapshot.paused else ":material/pause:",
+            type="primary" if snapshot.paused else "secondary",
             disabled=not state.is_admin(),
             help=None if state.is_admin() else t("queue.admins"),
             on_click=actions.ask,
-            args=(studio.queue.pause, not board.paused),
+            args=(studio.queue.pause, not snapshot.paused),
         )
         st.button(
             t("queue.clear"),
@@ -83,12 +83,12 @@ def _switches(studio: Studio, board: QueueSnapshot, any_ended: bool) -> None:
         gpu_share.button(studio)
         custom_components.signals(t("queue.sound"), t("queue.notify"), t("queue.denied"), key="signals")
     gpu_share.notes(studio)
-    if board.paused:
+    if snapshot.paused:
         st.text(t("queue.paused"))
 
 
-def _page_of_all(studio: Studio, board: QueueSnapshot, after: str | None) -> Sequence[Job]:
-    return board.jobs[:SHOWN] if after is None else studio.queue.active(SHOWN, after=after)
+def _page_of_all(studio: Studio, snapshot: QueueSnapshot, after: str | None) -> Sequence[Job]:
+    return snapshot.jobs[:SHOWN] if after is None else studio.queue.active(SHOWN, after=after)
 
 
 def _active(studio: Studio, name: str, total: int, read: Callable[[str | None], Sequence[Job]]) -> None:

@@ -11,7 +11,7 @@ from core.studio import Studio, self_test
 from core.types import Job
 from ui import actions, formats, progress_poll, resources, state
 from ui.components import custom_components, error_card, job_status
-from ui.i18n import said, t
+from ui.i18n import localized, t
 
 
 def page() -> None:
@@ -52,7 +52,7 @@ def _step(studio: Studio, number: int, step: self_test.Step, jobs: list[Job], bu
 
 def _name(key: str) -> str:
     """Return the label of an option."""
-    return said(SCHEMA.options[SCHEMA.canonical(key)].label)
+    return localized(SCHEMA.options[SCHEMA.canonical(key)].label)
 
 
 def _running(studio: Studio, step: self_test.Step, ids: list[str]) -> None:
@@ -79,8 +79,8 @@ def _findings(checks: list[self_test.Check]) -> None:
     """As text: an error may quote a path."""
     passed = all(check.passed for check in checks)
     rows = "".join(
-        f'<li class="{"yes" if check.passed else "no"}"><b>{html.escape(said(check.name))}</b> '
-        f"{html.escape(said(check.found))}</li>"
+        f'<li class="{"yes" if check.passed else "no"}"><b>{html.escape(localized(check.name))}</b> '
+        f"{html.escape(localized(check.found))}</li>"
         for check in checks
     )
     st.html(f'<section class="zd-checks"><ul>{rows}</ul></section>')

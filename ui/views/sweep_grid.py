@@ -13,7 +13,7 @@ from core.studio import Studio, sweep_axes
 from core.types import Axis, Job, JobState, ParameterSweep
 from ui import formats, progress_poll, resources
 from ui.components import custom_components, error_card, job_status, thumbnails
-from ui.i18n import said, t
+from ui.i18n import localized, t
 from ui.job_words import sentence
 
 HISTORY_PAGE = "views/history.py"
@@ -42,7 +42,7 @@ def _grid(studio: Studio, sweep: ParameterSweep) -> None:
     blocks = sweep.axes[2].values if len(sweep.axes) > 2 else ("",)
     for k, value in enumerate(blocks):
         if len(sweep.axes) > 2:
-            st.subheader(f"{said(sweep_axes.label(sweep.axes[2].key))}: {formats.plain(value)}")
+            st.subheader(f"{localized(sweep_axes.label(sweep.axes[2].key))}: {formats.plain(value)}")
         st.html(_table(sweep.axes[:2], jobs[k * size : (k + 1) * size]))
     if all(not job.state.active for job in jobs) and st.session_state.get("sheet_active") == sweep.id:
         st.session_state["sheet_active"] = None
@@ -56,21 +56,21 @@ def _grid(studio: Studio, sweep: ParameterSweep) -> None:
 def _table(axes: Sequence[Axis], jobs: Sequence[Job]) -> str:
     """Return one block of cells: the first axis across, the second, if any, down."""
     across = len(axes[0].values)
-    names = [said(sweep_axes.label(axis.key)) for axis in axes]
+    names = [localized(sweep_axes.label(axis.key)) for axis in axes]
     down = [formats.plain(value) for value in axes[1].values] if len(axes) > 1 else [""]
     head = "".join(f'<th scope="col">{html.escape(formats.plain(value))}</th>' for value in axes[0].values)
     lines = [f"<tr><th>{html.escape(' × '.join(names))}</th>{head}</tr>"]
     for k, label in enumerate(down):
         cells = "".join(_cell(job) for job in jobs[k * across : (k + 1) * across])
         lines.append(f'<tr><th scope="row">{html.escape(label)}</th>{cells}</tr>')
-    return f'<table class="zd-sheet">{"".join(lines)}</table>'
+    return f'<table class="zd-sweep">{"".join(lines)}</table>'
 
 
 def _cell(job: Job) -> str:
     """Return the image, or where it is on its way."""
     if job.image_ids:
         return f"<td>{thumbnails.linked(job.image_ids[0], job.request.prompt)}</td>"
-    words = t("vary.no_picture")
+    words = t("vary.no_image")
     if job.state.active:
         words = sentence(job) if job.state is JobState.QUEUED else t("vary.drawing")
     return f"<td><small>{html.escape(words)}</small></td>"

@@ -12,7 +12,7 @@ from core.studio import Studio
 from core.types import SystemReport, WorkerStatus
 from ui import actions, formats, resources, state
 from ui.components import charts, error_card, issue_cards, users_card, workers
-from ui.i18n import said, t
+from ui.i18n import localized, t
 
 REFRESH_SECONDS = 5
 
@@ -68,7 +68,7 @@ def _cards(studio: Studio) -> None:
 
 def _output(studio: Studio, report: SystemReport) -> list[tuple[str, str]]:
     """Return the folder on this machine, and where images and history are when they are not there. No URL has a password."""
-    places = ((t("system.pictures"), "storage.images"), (t("system.history"), "storage.database"))
+    places = ((t("system.images"), "storage.images"), (t("system.history"), "storage.database"))
     elsewhere = [(words, str(studio.settings[key])) for words, key in places if studio.settings[key]]
     folder = (t("system.folder"), report.output_directory)
     return [folder, *elsewhere, (t("system.free"), formats.size_of(report.disk_free))]
@@ -98,11 +98,11 @@ def _choices(report: SystemReport) -> str:
     lines = []
     for decision in report.worker.decisions:
         option = SCHEMA.options.get(decision.option)
-        name = said(option.label) if option else decision.option
+        name = localized(option.label) if option else decision.option
         asked = "" if decision.requested == decision.effective else f"{formats.plain(decision.requested)} → "
         value = html.escape(f"{asked}{formats.plain(decision.effective)}")
         lines.append(
-            f"<li><b>{html.escape(name)}</b> <code>{value}</code><p>{html.escape(said(decision.reason))}</p></li>"
+            f"<li><b>{html.escape(name)}</b> <code>{value}</code><p>{html.escape(localized(decision.reason))}</p></li>"
         )
     return f"<ul>{''.join(lines)}</ul>"
 
@@ -116,7 +116,7 @@ def _tools(worker: WorkerStatus) -> str:
         state = t("system.usable") if capability.usable else t("system.unusable")
         lines.append(
             f"<li><b>{html.escape(state)}</b> <code>{html.escape(capability.value)}</code>"
-            f"<p>{html.escape(said(capability.reason))}</p></li>"
+            f"<p>{html.escape(localized(capability.reason))}</p></li>"
         )
     return f"<ul>{''.join(lines)}</ul>"
 

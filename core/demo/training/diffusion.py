@@ -5,7 +5,7 @@ negates the output, so the model learns clean - noise. Each batch has one size a
 and about the same number of tokens. Small images come first: colours and places are learned there four times
 faster; the rest of the time is mostly 256x256 and 512 px, with every other ratio mixed in.
 
-The last part teaches the model to draw without guidance what it drew with it, because Turbo's own setting is
+The last part teaches the model to generate without guidance what it generated with it, because Turbo's own setting is
 guidance 0: the target gets `GUIDANCE` times what the caption adds, as a frozen copy of the model says it
 (classifier-free guidance distilled into the weights, as in arXiv:2210.03142). Without a caption nothing is added.
 """
@@ -52,7 +52,7 @@ class Batches:
     def __init__(
         self, pool: Pool, tokenizer: Qwen2Tokenizer, encoder: Qwen3Model, rng: random.Random, tokens: int
     ) -> None:
-        # Captions that were drawn and wait for company of the same size and padded length.
+        # Captions that wait for others of the same size and padded length.
         self._waiting: dict[tuple[tuple[int, int], int], list[tuple[int, str]]] = defaultdict(list)
         self._pool, self._tokenizer, self._encoder, self._rng, self._tokens = pool, tokenizer, encoder, rng, tokens
 

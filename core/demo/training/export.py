@@ -70,7 +70,7 @@ def preview_projection(
     rng = random.Random(seed)
     rows, colors = [], []
     for _ in range(count):
-        image = to_tensor([renderer.draw(scenes.sample(rng), 256, 256, rng)])
+        image = to_tensor([renderer.render(scenes.sample(rng), 256, 256, rng)])
         latent = (vae.encoder(image)[:, :16] - stats["shift"]) * stats["scale"]
         rows.append(latent.permute(0, 2, 3, 1).reshape(-1, 16))
         pooled = torch.nn.functional.avg_pool2d(image / 2 + 0.5, 8)

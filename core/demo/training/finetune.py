@@ -2,10 +2,10 @@
 
     python -m core.demo.training.finetune [--out FOLDER] [--minutes M] [--workers N]
 
-What two cores learn in hours, one GPU learns in minutes, and then the drawing is what is scarce: worker processes
-draw all the time, the GPU encodes what they bring, and no image is used more than a few times. The new transformer
-stands under --out, to be looked at before it takes the place of the one in core/demo/weights. What the shipped weights
-took is told in `train`.
+What two cores learn in hours, one GPU learns in minutes, and rendering becomes the bottleneck: worker processes
+render all the time, the GPU encodes their images, and no image is used more than a few times. The new transformer
+is written under --out, to be inspected before it replaces the one in core/demo/weights. The cost of training the
+shipped weights is in `train`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from core.demo.training.diffusion import Batches, Size, Teacher, loss_of, new_op
 from core.demo.training.optim import Average, curve
 
 SHIPPED = Path(__file__).parents[1] / "weights"
-# (width, height): the share of the tokens, of what is drawn as well.
+# (width, height): the share of the tokens, of the rendered scenes as well.
 MIX = {
     (256, 256): 26, (128, 128): 1, (160, 96): 1, (96, 160): 1, (192, 192): 2, (256, 144): 2, (144, 256): 2,
     (320, 208): 2, (208, 320): 2, (384, 384): 5, (512, 288): 14, (288, 512): 14, (512, 512): 28,
@@ -40,20 +40,20 @@ TOKENS = 40_000  # of a step
 GUIDED_FROM = 0.8
 CHUNK = 1 << 20  # pixels that a worker draws before it hands them over
 CHUNKS = 2  # taken in at each step
-ROOM = 1 << 16  # scenes of a size that the GPU keeps
+POOL_SIZE = 1 << 16  # scenes of a size that the GPU keeps
 LOOKED_AT = ((256, 256), (512, 512), (512, 288), (288, 512))
 FIRST = 64  # scenes of each size before the first step
 
-Drawn = tuple[Size, Tensor, list[scenes.Scene]]
+Rendered = tuple[Size, Tensor, list[scenes.Scene]]
 
 
-class Drawing(IterableDataset[Drawn]):
-    """Without end: a size, that many images of it (count, height, width, 3) as bytes, and their scenes."""
+class RenderedScenes(IterableDataset[Rendered]):
+    """Yield endlessly a size, images of it (count, height, width, 3) as bytes, and their scenes."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
 
-    def __iter__(self) -> Iterator[Drawn]:
+    def __iter__(self) -> Iterator[Rendered]:
         worker = get_worker_info()
         rng = random.Random(self._seed + (worker.id if worker else 0))
         sizes = list(MIX)
@@ -61,12 +61,12 @@ class Drawing(IterableDataset[Drawn]):
         while True:
             size = sizes.pop() if sizes else one_of(MIX, rng)
             selected = [scenes.sample(rng) for _ in range(max(1, CHUNK // (size[0] * size[1])))]
-            images = [np.asarray(renderer.draw(scene, *size, rng)) for scene in selected]
+            images = [np.asarray(renderer.render(scene, *size, rng)) for scene in selected]
             yield size, torch.from_numpy(np.stack(images)), selected
 
 
 class Pool(dict[Size, tuple[Tensor, list[scenes.Scene]]]):
-    """What was drawn so far: by size the latents, on the GPU, with room for more, and the scenes of those in use."""
+    """The scenes rendered so far: by size the latents, on the GPU, with space for more, and the scenes of those in use."""
 
     def __init__(self, parts: preview.Parts) -> None:
         super().__init__()
@@ -77,9 +77,9 @@ class Pool(dict[Size, tuple[Tensor, list[scenes.Scene]]]):
         """Encode images of one size, (count, height, width, 3) bytes, as long as there is room for their size."""
         size, device = (sides[0], sides[1]), self._parts.vae.device  # the loader makes a list of a tuple
         if size not in self:
-            self[size] = _room(size, device), []
+            self[size] = _empty(size, device), []
         latents, kept = self[size]
-        free = ROOM - len(kept)
+        free = POOL_SIZE - len(kept)
         if not free:
             return
         pixels = images[:free].to(device, non_blocking=True).permute(0, 3, 1, 2).float() / 127.5 - 1
@@ -94,15 +94,15 @@ class Pool(dict[Size, tuple[Tensor, list[scenes.Scene]]]):
         return len(self) == len(MIX) and all(len(kept) >= FIRST for _, kept in self.values())
 
 
-def _room(size: Size, device: torch.device) -> Tensor:
-    return torch.empty(ROOM, 16, size[1] // 8, size[0] // 8, dtype=torch.float16, device=device)
+def _empty(size: Size, device: torch.device) -> Tensor:
+    return torch.empty(POOL_SIZE, 16, size[1] // 8, size[0] // 8, dtype=torch.float16, device=device)
 
 
 def train(out: Path, minutes: float, workers: int, device: str = "cuda", seed: int = 21) -> ZImageTransformer2DModel:
     """Return the average after `minutes` on the GPU; every twenty seconds the one so far is written to `out`, too."""
     # The workers are forks: they must be there before this process touches the GPU.
-    drawn = iter(DataLoader(Drawing(seed), batch_size=None, num_workers=workers, prefetch_factor=4, pin_memory=True))
-    first = next(drawn)
+    rendered = iter(DataLoader(RenderedScenes(seed), batch_size=None, num_workers=workers, prefetch_factor=4, pin_memory=True))
+    first = next(rendered)
     torch.manual_seed(seed)
     torch.set_float32_matmul_precision("high")
     pipeline = ZImagePipeline.from_pretrained(SHIPPED, dtype=torch.float32).to(device)
@@ -112,7 +112,7 @@ def train(out: Path, minutes: float, workers: int, device: str = "cuda", seed: i
     pool = Pool(parts)
     pool.add(*first)
     while not pool.ready:
-        pool.add(*next(drawn))
+        pool.add(*next(rendered))
     optimizers = new_optimizers(model)
     average, teacher = Average(model, 0.995), None
     sizes = random.Random(seed)
@@ -128,7 +128,7 @@ def train(out: Path, minutes: float, workers: int, device: str = "cuda", seed: i
         losses.append(loss.detach())
         step += 1
         for _ in range(CHUNKS):
-            pool.add(*next(drawn))
+            pool.add(*next(rendered))
         if time.monotonic() - began - shown > 20:
             shown = time.monotonic() - began
             count = sum(len(kept) for _, kept in pool.values())
@@ -151,14 +151,14 @@ def main(argv: list[str] | None = None) -> int:
     """Train on a GPU, then classify images of several sizes and save their contact sheets."""
     parser = argparse.ArgumentParser(prog="python -m core.demo.training.finetune", description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--out", type=Path, default=Path("outputs/training/finished"), help="the model, sheets of pictures"
+        "--out", type=Path, default=Path("outputs/training/finished"), help="the model and its contact sheets"
     )
     parser.add_argument("--minutes", type=float, default=7.0)
     parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 1))
     options = parser.parse_args(argv)
     if not torch.cuda.is_available():
         raise SystemExit(
-            "This needs a card that PyTorch can use as cuda; on a processor `train diffusion` does the same in hours."
+            "This needs a GPU that PyTorch can use as cuda; on a CPU `train diffusion` does the same in hours."
         )
     model = train(options.out / "transformer", options.minutes, options.workers)
     parts = preview.Parts.of(ZImagePipeline.from_pretrained(SHIPPED, dtype=torch.float32).to("cuda"))

@@ -14,7 +14,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from core.demo import renderer, scenes
-from core.demo.training.vae import draw_many, new_vae, to_tensor
+from core.demo.training.vae import new_vae, render_many, to_tensor
 
 SHARD = 250
 # How many scenes of each size (width, height). Most are 256x256; a few of each ratio teach the layout.
@@ -37,7 +37,7 @@ def load_vae(out: Path) -> AutoencoderKL:
 def measure(out: Path) -> dict[str, float]:
     """Shift and scale that bring the latents to mean 0 and variance 1; kept beside the checkpoint."""
     vae = load_vae(out)
-    means = [vae.encoder(to_tensor([p]))[:, :16].flatten() for p in draw_many((880_000, 150, ((256, 256),)))]
+    means = [vae.encoder(to_tensor([p]))[:, :16].flatten() for p in render_many((880_000, 150, ((256, 256),)))]
     values = torch.cat(means)
     stats = {"shift": values.mean().item(), "scale": 1 / values.std().item()}
     (out / "latent_stats.json").write_text(json.dumps(stats), encoding="utf-8")
@@ -63,7 +63,7 @@ def encode_shard(job: tuple[str, int, int, int, int]) -> str:
     kept, encoded, batch = [], [], max(1, 8 * 256 * 256 // (width * height))
     for first in range(0, SHARD, batch):
         selected = [scenes.sample(rng) for _ in range(min(batch, SHARD - first))]
-        images = to_tensor([renderer.draw(scene, width, height, rng) for scene in selected])
+        images = to_tensor([renderer.render(scene, width, height, rng) for scene in selected])
         with torch.autocast("cpu", torch.bfloat16):
             mean = vae.encoder(images)[:, :16]
         encoded.append(((mean.float() - stats["shift"]) * stats["scale"]).half())

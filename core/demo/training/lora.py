@@ -2,7 +2,7 @@
 
     python -m core.demo.training.lora [--out FOLDER] [--steps N | --measure PROMPTS]
 
-Scenes are drawn as for the model itself, printed by a fixed rule (`as_print`), encoded by the shipped VAE and learned by
+Scenes are rendered as for the model itself, printed by a fixed rule (`as_print`), encoded by the shipped VAE and learned by
 adapters of rank 4 on the transformer's attention and feed-forward layers; the model's own weights stay as they are.
 What the shipped file took is in its own metadata.
 """
@@ -69,9 +69,9 @@ class Prints:
         kept = [scenes.sample(self._rng) for _ in range(count)]
         found = []
         for first in range(0, count, 8):
-            drawn = [as_print(renderer.draw(scene, *size, self._rng)) for scene in kept[first : first + 8]]
+            rendered = [as_print(renderer.render(scene, *size, self._rng)) for scene in kept[first : first + 8]]
             with torch.autocast("cpu", torch.bfloat16):
-                mean = vae.encoder(to_tensor(drawn))[:, :16]
+                mean = vae.encoder(to_tensor(rendered))[:, :16]
             found.append((mean.float() - vae.config.shift_factor) * vae.config.scaling_factor)
         return torch.cat(found), kept
 
@@ -150,21 +150,21 @@ def preview(file: Path) -> None:
 
 @torch.no_grad()
 def measure(file: Path, prompts: int, seed: int = 2025) -> dict[str, float]:
-    """Return how often named attributes are drawn with the LoRA and without, and how far it moves colours, of 255, on average."""
+    """Return how often named attributes appear with and without the LoRA, and its mean change of colours, of 255."""
     pipeline = ZImagePipeline.from_pretrained(WEIGHTS, dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     judge, found = classifier.load(), dict.fromkeys(("right_without", "right_with", "asked", "colour_distance"), 0.0)
     for question in evaluate.questions(prompts, seed):
-        drawn = {}
+        rendered = {}
         for name in ("right_without", "right_with"):
             if name == "right_with":
                 pipeline.load_lora_weights(str(file.parent), weight_name=file.name, adapter_name=NAME)
-            drawn[name] = pipeline(question.prompt, width=256, height=256, num_inference_steps=8, guidance_scale=0.0,
+            rendered[name] = pipeline(question.prompt, width=256, height=256, num_inference_steps=8, guidance_scale=0.0,
                                    generator=torch.Generator().manual_seed(question.seed)).images[0]  # fmt: skip
-            read = judge.read(drawn[name])
+            read = judge.read(rendered[name])
             found[name] += sum(read[attribute] == value for attribute, value in question.wanted.items())
         pipeline.unload_lora_weights()
-        one, other = (np.asarray(image, float) for image in drawn.values())
+        one, other = (np.asarray(image, float) for image in rendered.values())
         found["colour_distance"] += float(np.abs(one - other).mean()) / prompts
         found["asked"] += len(question.wanted)
     return {**found, "prompts": prompts, "kilobytes": file.stat().st_size / 1000}

@@ -67,10 +67,10 @@ def score(
                 for i in selected
             ]
             with torch.autocast(device.type, torch.bfloat16):
-                drawn = fast_transformer.generate(
+                rendered = fast_transformer.generate(
                     model, fast_transformer.pad_caption(features, lengths), lengths, torch.cat(noise).to(device)
                 )
-                pixels = parts.vae.decoder(drawn / parts.scale + parts.shift).float().cpu()
+                pixels = parts.vae.decoder(rendered / parts.scale + parts.shift).float().cpu()
             for index, generated in zip(selected, pixels, strict=True):
                 levels = ((generated.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
                 image = Image.fromarray(levels)

@@ -140,15 +140,15 @@ def labels(batch: list[tuple[scenes.Scene, frozenset[str]]]) -> dict[str, Tensor
     }
 
 
-def draw_batch(count: int, rng: random.Random, held_out: bool = False) -> tuple[list[str], dict[str, Tensor]]:
+def caption_batch(count: int, rng: random.Random, held_out: bool = False) -> tuple[list[str], dict[str, Tensor]]:
     """Return captions of random scenes, 3% of them empty, and their labels."""
-    prompts, said = [], []
+    prompts, named_scenes = [], []
     for _ in range(count):
         scene = scenes.sample(rng, held_out)
         text, named = ("", frozenset()) if rng.random() < 0.03 else captions.caption(scene, rng)
         prompts.append(text)
-        said.append((scene, named))
-    return prompts, labels(said)
+        named_scenes.append((scene, named))
+    return prompts, labels(named_scenes)
 
 
 def train(out: Path, minutes: float, seed: int = 2) -> None:
@@ -160,7 +160,7 @@ def train(out: Path, minutes: float, seed: int = 2) -> None:
     optimizers = Optimizers(model, muon_lr=4e-3, adamw_lr=3e-3, by_adamw=("embed_tokens", "heads"))
     began, step = time.monotonic(), 0
     while (progress := (time.monotonic() - began) / (minutes * 60)) < 1:
-        prompts, wanted = draw_batch(96, rng)
+        prompts, wanted = caption_batch(96, rng)
         hidden, lengths = encode(tokenizer, model["encoder"], prompts)
         last = lengths[:, None] - torch.arange(1, CLOSING_TOKENS + 1)
         read = model["heads"](hidden[torch.arange(len(prompts))[:, None], last])
@@ -183,9 +183,9 @@ def train(out: Path, minutes: float, seed: int = 2) -> None:
 def accuracy(tokenizer: Qwen2Tokenizer, encoder: Qwen3Model, heads: Heads, language: str) -> dict[str, float]:
     """Return the part of held-out captions whose attribute is read right, from the very last token."""
     rng = random.Random(99)
-    drawn = [scenes.sample(rng, held_out=True) for _ in range(500)]
-    captioned = [captions.caption(scene, rng, language) for scene in drawn]
+    rendered = [scenes.sample(rng, held_out=True) for _ in range(500)]
+    captioned = [captions.caption(scene, rng, language) for scene in rendered]
     hidden, lengths = encode(tokenizer, encoder, [text for text, _ in captioned])
     read = heads(hidden[torch.arange(len(captioned)), lengths - 1])
-    wanted = labels([(scene, named) for scene, (_, named) in zip(drawn, captioned, strict=True)])
+    wanted = labels([(scene, named) for scene, (_, named) in zip(rendered, captioned, strict=True)])
     return {name: round((read[name].argmax(-1) == wanted[name]).float().mean().item(), 4) for name in read}

@@ -17,7 +17,7 @@ What the shipped weights took, on two cores (AVX-512 with bf16) that were shared
 
 and then, on one NVIDIA H200 beside 16 processor cores:
 
-    recogniser 1.2 minutes   5,200 steps   every attribute of fresh drawings right, 16,000 drawings of twelve shapes
+    recogniser 1.2 minutes   5,200 steps   every attribute of new scenes right, 16,000 scenes of twelve shapes
     finishing  5.4 minutes   3,400 steps of 40,000 tokens, 86,000 scenes: 80 ms a step, 108 with guidance in the target
 
 The clock of diffusion on the two cores was set to 95.5 minutes first, with fewer large images and without the guided end, and

@@ -2,7 +2,7 @@
 
     python -m core.demo.training.upscaler [--out FOLDER] [--minutes N | --measure SCENES]
 
-A pair is a crop of a scene drawn at the large size and the same crop reduced by one of several filters, so that both lie exactly
+A pair is a crop of a scene rendered at the large size and the same crop reduced by one of several filters, so that both lie exactly
 over each other. A part of the crops is noise with the spectrum of photos (amplitude 1 / frequency): without it the network would
 know no texture. x4 begins with the layers of x2. What the shipped files took is in their own metadata.
 """
@@ -26,7 +26,7 @@ from core.demo import compact_upscaler, renderer, scenes
 from core.demo.compact_upscaler import CompactUpscaler
 from core.demo.training.optim import Average, Optimizers, curve
 
-SIDES = (256, 320, 384, 512)  # px of the drawn scenes
+SIDES = (256, 320, 384, 512)  # px of the rendered scenes
 POOL, BATCH = 240, 8
 CROP = 48  # px of the small side of a pair; of x4 two thirds of it
 TEXTURES = 0.15  # share of the crops
@@ -34,9 +34,9 @@ FILTERS = (Image.Resampling.BOX, Image.Resampling.BICUBIC, Image.Resampling.LANC
 SCALES = (2, 4)
 
 
-def draw_pool(count: int, rng: random.Random) -> list[Image.Image]:
+def render_pool(count: int, rng: random.Random) -> list[Image.Image]:
     """Return scenes of several sizes, none of the held-out combinations."""
-    return [renderer.draw(scenes.sample(rng), rng.choice(SIDES), rng.choice(SIDES), rng) for _ in range(count)]
+    return [renderer.render(scenes.sample(rng), rng.choice(SIDES), rng.choice(SIDES), rng) for _ in range(count)]
 
 
 def texture(side: int, rng: np.random.Generator) -> Image.Image:
@@ -54,7 +54,7 @@ class Pairs:
 
     def __init__(self, scale: int, seed: int) -> None:
         self._scale, self._rng, self._noise = scale, random.Random(seed), np.random.default_rng(seed)
-        self._pool = draw_pool(POOL, self._rng)
+        self._pool = render_pool(POOL, self._rng)
         self._small = CROP if scale == 2 else CROP * 2 // 3
 
     def draw(self) -> tuple[Tensor, Tensor]:
@@ -116,13 +116,13 @@ def decibels(one: np.ndarray, other: np.ndarray) -> float:
 
 @torch.no_grad()
 def measure(network: CompactUpscaler, count: int, seed: int = 2026) -> dict[str, float]:
-    """Return mean dB on held-out scenes at 256 px: by Lanczos and by the network, for reduced scenes and those drawn small."""
+    """Return mean dB on held-out scenes at 256 px: by Lanczos and by the network, for reduced scenes and those rendered small."""
     rng, scale, found = random.Random(seed), network.scale, dict[str, list[float]]()
     for _ in range(count):
         scene, state = scenes.sample(rng, held_out=True), rng.random()
-        large = renderer.draw(scene, 256, 256, random.Random(state))
-        drawn = renderer.draw(scene, 256 // scale, 256 // scale, random.Random(state))
-        for kind, small in (("reduced", large.resize(drawn.size, Image.Resampling.BICUBIC)), ("drawn", drawn)):
+        large = renderer.render(scene, 256, 256, random.Random(state))
+        rendered = renderer.render(scene, 256 // scale, 256 // scale, random.Random(state))
+        for kind, small in (("reduced", large.resize(rendered.size, Image.Resampling.BICUBIC)), ("rendered", rendered)):
             made = network(to_tensor([small]))[0].clamp(0, 1).permute(1, 2, 0).numpy() * 255
             lanczos = np.asarray(small.resize(large.size, Image.Resampling.LANCZOS))
             found.setdefault(f"{kind}, network", []).append(decibels(made.round(), np.asarray(large)))

@@ -39,17 +39,17 @@ def new_vae() -> AutoencoderKL:
     )
 
 
-def draw_many(job: tuple[int, int, tuple[tuple[int, int], ...]]) -> list[np.ndarray]:
+def render_many(job: tuple[int, int, tuple[tuple[int, int], ...]]) -> list[np.ndarray]:
     """Return a worker's share of a pool: `count` scenes, sizes in turn, none of the held-out combinations."""
     seed, count, sizes = job
     rng = random.Random(seed)
-    return [np.asarray(renderer.draw(scenes.sample(rng), *sizes[i % len(sizes)], rng)) for i in range(count)]
+    return [np.asarray(renderer.render(scenes.sample(rng), *sizes[i % len(sizes)], rng)) for i in range(count)]
 
 
-def draw_pool(seed: int, count: int, sizes: tuple[tuple[int, int], ...] = SIZES, workers: int = 2) -> list[np.ndarray]:
+def render_pool(seed: int, count: int, sizes: tuple[tuple[int, int], ...] = SIZES, workers: int = 2) -> list[np.ndarray]:
     """Render `count` scenes in turn at `sizes`, in several processes."""
     with ProcessPoolExecutor(workers) as pool:
-        shares = pool.map(draw_many, [(seed + w, count // workers, sizes) for w in range(workers)])
+        shares = pool.map(render_many, [(seed + w, count // workers, sizes) for w in range(workers)])
     return [image for share in shares for image in share]
 
 
@@ -91,7 +91,7 @@ def loss_of(vae: AutoencoderKL, images: Tensor, noise: Tensor) -> Tensor:
 def psnr(vae: AutoencoderKL, count: int = 24, size: tuple[int, int] = (256, 256), seed: int = 77_000) -> float:
     """Return mean dB over fresh whole images, from the posterior's mean, in fp32."""
     values = []
-    for image in draw_many((seed, count, (size,))):
+    for image in render_many((seed, count, (size,))):
         x = to_tensor([image])
         y = vae.decoder(vae.encoder(x)[:, :16]).clamp(-1, 1)
         values.append(-10 * torch.log10(((x - y) / 2).square().mean()).item())
@@ -112,7 +112,7 @@ def train(out: Path, minutes: float, seed: int = 1) -> None:
         average.model.load_state_dict(saved["average"])
         optimizers.load(saved["optimizers"])
         used, step = saved["seconds"], saved["step"]
-    pool = draw_pool(seed + 100 + step, 2000)
+    pool = render_pool(seed + 100 + step, 2000)
     began = time.monotonic() - used
     while (seconds := time.monotonic() - began) < minutes * 60:
         progress = seconds / (minutes * 60)

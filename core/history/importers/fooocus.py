@@ -78,7 +78,7 @@ def _found(program: str, data: Mapping[str, Any]) -> FoundParameters:
 
 
 def _loras(data: Mapping[str, Any]) -> tuple[list[tuple[Any, Any]], list[str]]:
-    """Return file and weight of each LoRA, and the names of the entries that said it.
+    """Return file and weight of each LoRA, and the names of the entries they came from.
 
     `loras` is a list of [name, weight, hash], or RuinedFooocus' [hash, "weight - name"] or "Loras:<name:weight>,...";
     `lora_combined_1` and "LoRA 1" are "name : weight"; "LoRA [name] weight" has the name in its key.

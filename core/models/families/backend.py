@@ -313,7 +313,7 @@ class Backend(ABC):
         }
 
     def decisions(self, model: LoadedModel, request: GenerationRequest) -> tuple[Decision, ...]:
-        """Return the options that were set and do nothing for this model. Loading has told those of the memory tier."""
+        """Return the options that were set and do nothing for this model. Loading reports those of the memory tier."""
         cannot = model.info.cannot
         return tuple(
             Decision(key, value, SCHEMA.options[key].default, cannot[key])

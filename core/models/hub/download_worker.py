@@ -33,7 +33,7 @@ from core.models.single_file import check_whole, itself
 from core.models.validation import MANIFEST
 from core.types import Download
 
-SAY_SECONDS = 0.4  # between two words on how far it is
+REPORT_SECONDS = 0.4  # between two words on how far it is
 LOOK_SECONDS = 0.2  # between two looks for a wish to stop
 SPEED_SECONDS = 6.0  # over which the speed is taken
 SPARE = 64 << 20  # bytes that a disk must have left
@@ -45,7 +45,7 @@ class Downloader:
     def __init__(self, request: DownloadRequest, files: DownloadFiles, owner: psutil.Process | None) -> None:
         self._request, self._files, self._owner = request, files, owner
         self._now = Download(request.model, request.hub, request.repository, "listing", attempts=MOST_FAILURES)
-        self._said = self._looked = 0.0
+        self._reported = self._looked = 0.0
         self._stop = False
         self._past: deque[tuple[float, int]] = deque()  # when, bytes then
         self._before = 0  # bytes of the files that are whole
@@ -156,7 +156,7 @@ class Downloader:
             self._past.append((now, done))
         while len(self._past) > 2 and now - self._past[0][0] > SPEED_SECONDS:
             self._past.popleft()
-        if now - self._said >= SAY_SECONDS:
+        if now - self._reported >= REPORT_SECONDS:
             self._say(state="checking" if checking else "running", done_bytes=done, speed=self._speed(), attempt=1)
 
     def _speed(self) -> float | None:
@@ -165,7 +165,7 @@ class Downloader:
 
     def _say(self, **changes: object) -> None:
         self._now = replace(self._now, **changes)  # type: ignore[arg-type]
-        self._said = time.monotonic()
+        self._reported = time.monotonic()
         self._files.write(self._request, self._now)
 
     def _fail(self, error: StudioError) -> None:

@@ -49,13 +49,13 @@ class Downloads:
     def get(self, model: str) -> Download | None:
         """Return the download of one model, or None. One whose process is gone was interrupted."""
         files = DownloadFiles(self._store, model)
-        said = files.read()
-        if said is None:
+        stored = files.read()
+        if stored is None:
             return None
-        download = said[1]
+        download = stored[1]
         if download.active and not self._lives(model):
-            said = files.read()  # it may have ended well meanwhile
-            download = said[1] if said else download
+            stored = files.read()  # it may have ended well meanwhile
+            download = stored[1] if stored else download
             return replace(download, state="interrupted", speed=None) if download.active else download
         return download
 
@@ -88,8 +88,8 @@ class Downloads:
 
     def resume(self, model: str) -> Download | None:
         """Resume a paused, interrupted or failed download."""
-        said = DownloadFiles(self._store, model).read()
-        return self._begin(replace(said[0], owner_pid=os.getpid())) if said else None
+        stored = DownloadFiles(self._store, model).read()
+        return self._begin(replace(stored[0], owner_pid=os.getpid())) if stored else None
 
     def resume_interrupted(self) -> None:
         """Resume downloads that the end of the last app interrupted."""
@@ -102,9 +102,9 @@ class Downloads:
         files = DownloadFiles(self._store, model)
         files.want_pause(True)
         self._await_end(model)
-        said = files.read()
-        if said is not None and said[1].active:  # it was killed before it could say so
-            files.write(said[0], replace(said[1], state="paused", speed=None))
+        stored = files.read()
+        if stored is not None and stored[1].active:  # it was killed before it could say so
+            files.write(stored[0], replace(stored[1], state="paused", speed=None))
 
     def cancel(self, model: str) -> None:
         """Stop, and throw away what has arrived."""
@@ -155,9 +155,9 @@ class Downloads:
         if self._lives(request.model):
             return self.get(request.model) or waiting
         files.want_pause(False)
-        said = files.read()
-        if said is not None:
-            waiting = replace(waiting, done_bytes=said[1].done_bytes, total_bytes=said[1].total_bytes)
+        stored = files.read()
+        if stored is not None:
+            waiting = replace(waiting, done_bytes=stored[1].done_bytes, total_bytes=stored[1].total_bytes)
         try:
             files.write(request, waiting)
             with (self._store / FOLDER / LOG).open("ab") as log:

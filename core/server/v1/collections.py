@@ -24,7 +24,7 @@ class Secret(BaseModel):
 
 
 def collection_routes(get_studio: Callable[[], Studio], refusals: Refusals) -> APIRouter:
-    """Return the routes of collections. A browser or program is told apart as in the queue: user, cookie, X-Client-Id."""
+    """Return the routes of collections. Browsers and programs are identified as in the queue: user, cookie, X-Client-Id."""
     router = APIRouter(prefix="/collections", tags=["collections"])
 
     def answer(status: int = 200) -> Response:

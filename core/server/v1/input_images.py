@@ -33,8 +33,8 @@ def input_routes(get_studio: Callable[[], Studio], refusals: dict[int | str, dic
         digest = await anyio.to_thread.run_sync(store, data, "body")
         width, height = await anyio.to_thread.run_sync(studio.input_images.size, digest)
         address = f"/api/v1/inputs/{digest}"
-        said = {"digest": digest, "width": width, "height": height, "url": address}
-        return Answer(said, 201, headers={"Location": address})
+        content = {"digest": digest, "width": width, "height": height, "url": address}
+        return Answer(content, 201, headers={"Location": address})
 
     @router.get("/inputs/{digest}", response_class=Response, responses={200: {"content": {"image/png": _BINARY}}})
     def image(digest: str) -> Response:

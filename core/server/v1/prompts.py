@@ -33,8 +33,8 @@ def prompt_routes(get_studio: Callable[[], Studio], refusals: dict[int | str, di
     def answer_json(answer_id: str, status: int = 200) -> Any:
         found = get_studio().prompt_help.answer(answer_id)
         error = described(found.error) if found.error else None
-        said = {"id": answer_id, "text": found.text, "done": found.done, "error": error}
-        return Answer(said, status, headers={"Location": f"/api/v1/prompts/{answer_id}"} if status == 202 else None)
+        content = {"id": answer_id, "text": found.text, "done": found.done, "error": error}
+        return Answer(content, status, headers={"Location": f"/api/v1/prompts/{answer_id}"} if status == 202 else None)
 
     @router.post("/prompts", status_code=202)
     def ask(body: PromptTask) -> Any:

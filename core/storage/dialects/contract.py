@@ -73,7 +73,7 @@ class Backend(Protocol):
         ...
 
     def error(self, error: DBAPIError) -> StorageError:
-        """Return the error that says to a user what the database said to us."""
+        """Return the error for a user, with the message of the database."""
         ...
 
     def news(self) -> ChangeToken:
@@ -100,7 +100,7 @@ def is_poorer(copy: Mapping[str, int], other: Mapping[str, int]) -> bool:
 
 
 class Dialect(Protocol):
-    """SQL that is said differently; `connection` is always inside a transaction."""
+    """SQL that the databases spell differently; `connection` is always inside a transaction."""
 
     walked: str  # `images` in a question that ix_images_filter answers
     read: str  # `images` in a question for which every row is read

@@ -44,7 +44,7 @@ def test_the_table_the_line_and_the_files(run: Run, tmp_path: Path) -> None:
         "profile": "draft", "generation.width": 64, "generation.height": 64, "generation.num_inference_steps": 4,
     }  # fmt: skip
     assert found["complete"] and [len(row["images"]) for row in found["columns"]] == [4, 4]
-    assert len(table) == 3 and "4/4" in table[1] and "picture s" in table[0]
+    assert len(table) == 3 and "4/4" in table[1] and "image s" in table[0]
     rows = list(csv.DictReader(outs[0].read_text(encoding="utf-8-sig").splitlines(keepends=True)))
     assert len(rows) == 2 and float(rows[0]["seconds"]) > 0 and "width: 64" in rows[0]["settings"]
     with Image.open(outs[1]) as sheet:
@@ -92,4 +92,4 @@ def test_a_column_that_fails_is_told_and_the_others_are_measured(
     found = json.loads(said.out.splitlines()[-1])
     assert said.code == 1 and "demo · draft · num_inference_steps 4: Out of memory" in said.err
     assert [row["state"] for row in found["columns"]] == ["done", "failed"]
-    assert found["columns"][1]["seconds"] is None and found["columns"][0]["pictures"] == 4
+    assert found["columns"][1]["seconds"] is None and found["columns"][0]["generated"] == 4

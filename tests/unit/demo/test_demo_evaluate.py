@@ -25,7 +25,7 @@ def test_perfect_drawings_pass_and_a_grey_image_fails():
         by_prompt[prompt] = scene
 
     def perfect(prompt: str, seed: int, width: int, height: int) -> Image.Image:
-        return renderer.draw(by_prompt[prompt], width, height, random.Random(seed))
+        return renderer.render(by_prompt[prompt], width, height, random.Random(seed))
 
     def grey(prompt: str, seed: int, width: int, height: int) -> Image.Image:
         return Image.new("RGB", (width, height), (128, 128, 128))

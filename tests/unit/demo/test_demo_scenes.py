@@ -17,7 +17,7 @@ def a_scene(**changes: str) -> Scene:
 
 def test_same_scene_size_and_seed_give_the_same_pixels():
     scene = scenes.sample(random.Random(5))
-    first, second = (renderer.draw(scene, 256, 144, random.Random(1)) for _ in range(2))
+    first, second = (renderer.render(scene, 256, 144, random.Random(1)) for _ in range(2))
     assert first.size == (256, 144)
     assert ImageChops.difference(first, second).getbbox() is None
 
@@ -49,7 +49,7 @@ def test_every_value_can_be_drawn_at_every_ratio(name, value):
     if name == "celestial" and value != NONE:
         changes["time"] = "dawn"
     for size in ((96, 64), (64, 96)):
-        image = renderer.draw(a_scene(**changes), *size, random.Random(0))
+        image = renderer.render(a_scene(**changes), *size, random.Random(0))
         assert image.size == size
         assert image.mode == "RGB"
 
@@ -69,7 +69,7 @@ def test_an_impossible_scene_is_refused(changes):
 
 
 def test_an_attribute_changes_the_image():
-    plain = renderer.draw(a_scene(), 128, 128, random.Random(0))
+    plain = renderer.render(a_scene(), 128, 128, random.Random(0))
     for changes in ({"color": "blue"}, {"kind": "tent"}, {"position": "right"}, {"weather": "snow"}, {"time": "night"}):
-        other = renderer.draw(a_scene(**changes), 128, 128, random.Random(0))
+        other = renderer.render(a_scene(**changes), 128, 128, random.Random(0))
         assert ImageChops.difference(plain, other).getbbox() is not None

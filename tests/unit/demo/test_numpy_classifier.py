@@ -18,7 +18,7 @@ from core.demo.numpy_classifier import Obedience, obedience
 def test_it_reads_as_the_recogniser_does() -> None:
     judge, dice = classifier.load(), random.Random(3)
     for k in range(25):
-        image = renderer.draw(scenes.sample(dice, held_out=None), *((256, 256), (128, 128), (320, 192))[k % 3], dice)
+        image = renderer.render(scenes.sample(dice, held_out=None), *((256, 256), (128, 128), (320, 192))[k % 3], dice)
         assert numpy_classifier.read(image) == judge.read(image)
     noise = Image.effect_noise((200, 100), 80).convert("RGB")
     assert numpy_classifier.read(noise) == judge.read(noise)
@@ -26,7 +26,7 @@ def test_it_reads_as_the_recogniser_does() -> None:
 
 def test_a_image_obeys_its_own_prompt_and_not_another(tmp_path: Path) -> None:
     scene = scenes.Scene("car", "blue", "left", "desert", "night", celestial="moon")
-    renderer.draw(scene, 256, 256, random.Random(1)).save(tmp_path / "a.png")
+    renderer.render(scene, 256, 256, random.Random(1)).save(tmp_path / "a.png")
     assert obedience(tmp_path / "a.png", "a blue car in the desert at night, moon") == Obedience(5, 5)
     assert obedience(tmp_path / "a.png", "a red house in the desert by day") == Obedience(1, 4)
     assert obedience(tmp_path / "a.png", "an old man") is None

@@ -23,7 +23,7 @@ from core.types import FoundParameters
 _JSON_TEXTS = (PARAMETERS, "UserComment", COMMENT, DESCRIPTION, "generation_data")
 _LISTED_MODELS = (*MODELS, "lora_name", "vae_name", "clip_name")
 _MOST_TEXTS = 50
-_SAID_FIRST = (
+_SERVICE_FIRST = (
     "prompt",
     "negative_prompt",
     "model",
@@ -33,7 +33,7 @@ UNKNOWN, LATER = "nodes not understood", "later pass"
 
 def read(texts: Mapping[str, str]) -> FoundParameters | None:
     """Return what the graph says that an image was made by; None when the file has no graph."""
-    service, said = _service(texts)
+    service, fields = _service(texts)
     best: FoundParameters | None = None
     for graph in _graphs(texts):
         result = _read_graph(graph)
@@ -42,14 +42,14 @@ def read(texts: Mapping[str, str]) -> FoundParameters | None:
         if best.facts.prompt is not None and best.facts.steps is not None:
             break
     if best is None:
-        return None if not said else common.found(service, said, {})
+        return None if not fields else common.found(service, fields, {})
     if "workflow" in texts:
         best = replace(best, unused={**best.unused, "workflow": common.shown(texts["workflow"])})
     best = replace(best, program=service)
-    if not said:
+    if not fields:
         return best
-    first = common.found(service, {name: said.get(name) for name in _SAID_FIRST}, {})
-    return common.merged(common.merged(first, best), common.found(service, said, {}))
+    first = common.found(service, {name: fields.get(name) for name in _SERVICE_FIRST}, {})
+    return common.merged(common.merged(first, best), common.found(service, fields, {}))
 
 
 def _graphs(texts: Mapping[str, str]) -> Iterator[Graph]:
@@ -136,7 +136,7 @@ def _other_inputs(node: Node, raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without_sampler(graph: Graph, walk: Walk) -> dict[str, Any]:
-    """Return the parameters of the node that has most of them, such as one that calls a service or saves what it was told."""
+    """Return the parameters of the node that has most of them, such as one that calls a service or saves its parameters."""
     names = {"prompt": ("prompt", "positive", "positive_prompt", "text"), "negative_prompt": ("negative_prompt", "negative"),
              "seed": ("seed", "noise_seed", "seed_value"), "steps": ("steps", "num_inference_steps"),
              "cfg_scale": ("cfg", "cfg_scale", "guidance_scale"), "sampler": ("sampler_name", "sampler"), "width": ("width",),

@@ -144,10 +144,10 @@ def _cut_off(model: LoadedModel, request: GenerationRequest) -> tuple[Decision, 
 def _editing(request: GenerationRequest) -> tuple[Decision, ...]:
     """Say of each prompt what A1111 would change between steps: here the brackets are emphasis alone."""
     texts = ((PROMPT, request.prompt), *(((NEGATIVE, request.negative_prompt),) if request.guided else ()))
-    told = ((key, editing(text, request.options[SYNTAX])) for key, text in texts)
+    edited = ((key, editing(text, request.options[SYNTAX])) for key, text in texts)
     return tuple(
         Decision(key, part, A1111, localize("models.families.stable_diffusion.backend.prompt_editing", part=part))
-        for key, part in told
+        for key, part in edited
         if part is not None
     )
 

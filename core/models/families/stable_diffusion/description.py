@@ -46,7 +46,7 @@ class StableDiffusion(Family):
     """Pipelines with a U-Net. `side` is the native size in pixels, unless the folder says otherwise."""
 
     side: int = 1024
-    added: bool = False  # told sizes and a pooled text, as SDXL is
+    added: bool = False  # conditioned on sizes and pooled prompt embeds, as SDXL is
     # Of a step, for each parameter and pixel, and with the square of the pixels: counted by torch's FlopCounterMode on the
     # published U-Nets at 512 and 1024 px. Few parameters work at full resolution, so a U-Net needs far less than a transformer.
     flops: tuple[float, float] = (2.31e-3, 1.92e-10)

@@ -134,7 +134,7 @@ class ZImageBackend(Backend):
     ) -> LoadedModel:
         """Apply tiles, shift, attention, compilation and what is saved of the work.
 
-        Compiling for the first time takes minutes; `on_progress` is told.
+        Compiling for the first time takes minutes; `on_progress` is called.
         """
         options, pipeline = request.options, model.pipeline
         model = super().apply_options(model, request, decisions, on_progress)

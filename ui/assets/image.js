@@ -1,4 +1,4 @@
-// The large picture. A new source is loaded first and exchanged when it is there, so that previews never flicker.
+// The large image. A new source is loaded first and exchanged when it is there, so that previews never flicker.
 export default function ({ data, parentElement }) {
   const frame = parentElement.querySelector(".frame");
   const image = parentElement.querySelector("img");
