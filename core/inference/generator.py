@@ -26,6 +26,7 @@ from core.errors import Cancelled, CorruptImageError, ModelError, OutOfMemoryErr
 from core.history import used_files
 from core.i18n import localize
 from core.inference import (
+    clip_encoding,
     controlnet,
     hires,
     img2img,
@@ -40,12 +41,10 @@ from core.inference import (
     prompt_writer,
     residency,
     text_encoding,
-    textual_inversion,
     weight_checks,
 )
 from core.inference.control_networks import ControlNetworks, DepthMaps
 from core.inference.img2img import Inputs
-from core.inference.load_watch import LoadWatch
 from core.inference.pipeline_loader import (
     RELOAD_OPTIONS,
     LoadedModel,
@@ -59,6 +58,7 @@ from core.inference.precision_fallback import PrecisionFallback
 from core.inference.resolution import check_sides, deliver, size_to_render
 from core.inference.step_state import StepStore
 from core.inference.upscaling import Upscalers
+from core.inference.weight_reading import LoadWatch
 from core.models.catalog import Catalog
 from core.models.checksums import Checksums
 from core.models.embedding_library import FOLDER as EMBEDDING_FOLDER
@@ -296,7 +296,7 @@ class Generator:
             single = replace(single, options=_with_tier(model, single))
             # 1. Encode: images that differ in their seed share the prompt embeds.
             named = self._embeddings.named_in((single.prompt, single.negative_prompt), model.info.pipeline)
-            files = textual_inversion.recorded(named)
+            files = clip_encoding.recorded_embeddings(named)
             model = replace(model, effective={**model.effective, **files})
             prompts = (single.prompt, single.negative_prompt, single.guided, loras, files)
             if embeds is None or prompts != encoded:
@@ -537,11 +537,11 @@ def _encode(
 
     encoders = offload.text_encoders(model.pipeline).values()
     with (
-        textual_inversion.with_embeddings(model.pipeline, request, embeddings) as tokenized,
+        clip_encoding.with_embeddings(model.pipeline, request, embeddings) as tokenized,
         text_encoding.watched(encoders, on_layer, is_cancelled),
     ):
         embeds = backend.encode(model, tokenized)
-    decisions = (*embeds.decisions, *textual_inversion.decisions(embeddings))
+    decisions = (*embeds.decisions, *clip_encoding.embedding_decisions(embeddings))
     return replace(embeds, decisions=decisions, seconds=_now(model.device) - began)
 
 

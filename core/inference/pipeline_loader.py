@@ -13,6 +13,8 @@ from typing import Any
 
 import psutil
 import torch
+from diffusers.hooks import apply_layerwise_casting
+from torch import nn
 
 from core.config.options import SCHEMA
 from core.config.schema import AUTO, TakesEffect
@@ -26,15 +28,16 @@ from core.inference import (
     memory_tiers,
     offload,
     precision,
-    quantization,
     residency,
     text_encoding,
     torch_compile,
 )
 from core.inference.latent_preview import Previewer, load_previewer
 from core.inference.load_choices import is_gguf
-from core.inference.load_watch import LoadWatch
+from core.inference.memory_tiers import FP8_STORAGE
 from core.inference.pipeline_reading import check_model, option_part, read_denoiser, read_pipeline
+from core.inference.residency import repeated_blocks
+from core.inference.weight_reading import LoadWatch
 from core.models.families import FAMILIES, backend_of
 from core.models.fingerprint import fingerprint, gguf_hash, part_hashes, versions, weight_hashes
 from core.models.part_sources import count_parameters, files_of, gguf_in, stored_bytes, weights_by_part
@@ -226,7 +229,7 @@ def _place(
     """Quantise and move the pipeline as the tier says."""
     if Options(options).tensorrt.enabled:
         torch_compile.apply_tensorrt(getattr(pipeline, FAMILIES[info.pipeline].denoiser), device)
-    quantization.apply(pipeline, tier.quantization, text_encoder=text_device is None)
+    quantise(pipeline, tier.quantization, text_encoder=text_device is None)
     return offload.place(pipeline, backend_of(info.pipeline), device, tier.offload, text_device, room)
 
 
@@ -274,3 +277,59 @@ _DEVICE_REASONS = {
     "mps": localize("inference.pipeline_loader.device_reasons.mps"),
     "cpu": localize("inference.pipeline_loader.device_reasons.cpu"),
 }
+
+
+STORED = torch.float8_e4m3fn  # 1 byte a weight
+_KEPT = ("norm", "adaLN_modulation", "lora_")  # layers, by a part of their names, that stay as they were
+
+
+def quantise(pipeline: Any, kind: str, text_encoder: bool = True) -> None:
+    """Quantise the transformer and, unless it is kept apart, the text encoder in place. GGUF was quantised when it was read."""
+    if kind in ("none", "gguf"):
+        return
+    for module in (pipeline.text_encoder, pipeline.transformer) if text_encoder else (pipeline.transformer,):
+        for block in repeated_blocks(module):
+            if kind == FP8_STORAGE:
+                _to_fp8_storage(block)
+            elif kind == "nf4":
+                _to_nf4(block)
+            else:
+                _by_torchao(block, kind)
+
+
+def _to_fp8_storage(block: nn.Module) -> None:
+    """Keep weights in fp8 and cast each layer's to the block's own format while it computes (diffusers' layerwise casting)."""
+    compute = next(one.dtype for one in block.parameters() if one.is_floating_point())
+    apply_layerwise_casting(block, STORED, compute, skip_modules_pattern=_KEPT)
+
+
+def _by_torchao(block: nn.Module, kind: str) -> None:
+    from torchao.quantization import (
+        Float8DynamicActivationFloat8WeightConfig,
+        Int8WeightOnlyConfig,
+        PerRow,
+        quantize_,
+    )
+
+    config = Int8WeightOnlyConfig() if kind == "int8" else Float8DynamicActivationFloat8WeightConfig(PerRow())
+    quantize_(block, config)
+
+
+def _to_nf4(module: nn.Module) -> None:
+    """Replace linear layers by 4-bit ones; their weights are quantised when they reach the GPU."""
+    import bitsandbytes
+
+    for name, child in list(module.named_children()):
+        if type(child) is not nn.Linear:
+            _to_nf4(child)
+            continue
+        small = bitsandbytes.nn.Linear4bit(
+            child.in_features,
+            child.out_features,
+            child.bias is not None,
+            compute_dtype=child.weight.dtype,
+            quant_type="nf4",
+        )
+        small.weight = bitsandbytes.nn.Params4bit(child.weight.data, requires_grad=False, quant_type="nf4")
+        small.bias = child.bias
+        setattr(module, name, small.to("cuda"))

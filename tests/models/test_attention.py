@@ -7,9 +7,8 @@ from diffusers.models import attention_dispatch
 from diffusers.models.attention_dispatch import AttentionBackendName, _AttentionBackendRegistry
 
 from core.config.options.pipeline import ATTENTION_BACKENDS
-from core.inference import attention, attention_backends
-from core.inference.attention import AttentionPlan
-from core.inference.attention_backends import Shape
+from core.inference import attention
+from core.inference.attention import AttentionPlan, Shape
 from tests.options import measured
 
 SHAPE = Shape(5, 48, torch.float32, "cpu")
@@ -28,11 +27,11 @@ def small(request_of):
 @pytest.fixture
 def fresh():
     """Probes are remembered for the life of a process; a planted backend must not be."""
-    attention_backends.probe.cache_clear()
-    attention_backends.takes_masks.cache_clear()
+    attention.probe.cache_clear()
+    attention.takes_masks.cache_clear()
     yield
-    attention_backends.probe.cache_clear()
-    attention_backends.takes_masks.cache_clear()
+    attention.probe.cache_clear()
+    attention.takes_masks.cache_clear()
 
 
 @pytest.fixture
@@ -40,7 +39,7 @@ def planted(monkeypatch, fresh):
     """Put a function where diffusers keeps one of its backends, as if its package were installed."""
 
     def plant(name, function):
-        monkeypatch.setattr(attention_backends, "_check_attention_backend_requirements", lambda backend: None)
+        monkeypatch.setattr(attention, "_check_attention_backend_requirements", lambda backend: None)
         monkeypatch.setitem(_AttentionBackendRegistry._backends, AttentionBackendName(name), function)
         names = {"query", "key", "value", "attn_mask", "dropout_p"}
         monkeypatch.setitem(_AttentionBackendRegistry._supported_arg_names, AttentionBackendName(name), names)
@@ -70,21 +69,21 @@ def test_every_backend_is_listed_with_a_reason(generator, small):
 
 def test_a_backend_that_computes_something_else_is_found(planted):
     planted("sage", lambda query, key, value, attn_mask=None, dropout_p=0.0: value)
-    assert not attention_backends.probe("sage", SHAPE).usable
-    assert "something else" in attention_backends.probe("sage", SHAPE).reason["en"]
+    assert not attention.probe("sage", SHAPE).usable
+    assert "something else" in attention.probe("sage", SHAPE).reason["en"]
 
 
 def test_masks_that_are_refused_or_misread_are_found(planted):
     planted("flash", maskless)
-    assert attention_backends.probe("flash", SHAPE).usable and not attention_backends.takes_masks("flash", SHAPE)
+    assert attention.probe("flash", SHAPE).usable and not attention.takes_masks("flash", SHAPE)
 
     def adds_it(query, key, value, attn_mask=None, dropout_p=0.0):  # 1 and 0 as numbers on the scores
         added = None if attn_mask is None else attn_mask.to(query.dtype)
         return attention_dispatch._native_math_attention(query, key, value, attn_mask=added)
 
     planted("xformers", adds_it)
-    assert not attention_backends.takes_masks("xformers", SHAPE)
-    assert attention_backends.takes_masks("native", SHAPE)
+    assert not attention.takes_masks("xformers", SHAPE)
+    assert attention.takes_masks("native", SHAPE)
 
 
 # -- what acts -----------------------------------------------------------------------------------------------------

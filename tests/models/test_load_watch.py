@@ -6,7 +6,7 @@ import pytest
 
 from core.config.loader import PROJECT_ROOT
 from core.errors import Cancelled
-from core.inference import load_watch
+from core.inference import weight_reading
 from core.inference.generator import Generator
 from core.inference.pipeline_reading import read_pipeline
 from core.models.catalog import Catalog
@@ -22,8 +22,8 @@ def catalog(tmp_path):
 
 @pytest.fixture(autouse=True)
 def each_call_tells(monkeypatch):
-    monkeypatch.setattr(load_watch, "SAMPLE_SECONDS", 0.0)
-    monkeypatch.setattr(load_watch, "TELL_SECONDS", 0.0)
+    monkeypatch.setattr(weight_reading, "SAMPLE_SECONDS", 0.0)
+    monkeypatch.setattr(weight_reading, "TELL_SECONDS", 0.0)
 
 
 def test_loading_tells_the_bytes_read_of_all_weight_files(catalog, request_of):
@@ -61,9 +61,9 @@ def test_cancelling_is_heard_although_a_library_raises_an_error_of_its_own(catal
 def test_bytes_that_are_copied_out_of_a_file_count(tmp_path):
     file, told = tmp_path / "a.gguf", []
     file.write_bytes(bytes(1000))
-    watch = load_watch.LoadWatch(lambda read, total: told.append((read, total)), lambda: False)
-    load_watch.copied(500)  # without a watch it says nothing
+    watch = weight_reading.LoadWatch(lambda read, total: told.append((read, total)), lambda: False)
+    weight_reading.count_copied(500)  # without a watch it says nothing
     with watch.over([file, file]):
-        load_watch.copied(400)
-        load_watch.copied(900)
+        weight_reading.count_copied(400)
+        weight_reading.count_copied(900)
     assert [total for _, total in told] == [1000, 1000] and told[0][0] >= 400 and told[-1][0] == 1000

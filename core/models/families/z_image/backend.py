@@ -22,7 +22,6 @@ from core.errors import InputCombinationError
 from core.i18n import localize
 from core.inference import (
     attention,
-    attention_backends,
     controlnet,
     output_checks,
     resolution,
@@ -86,7 +85,7 @@ class ZImageBackend(Backend):
         """Return attention backends and torch.compile, with reasons."""
         missing = torch_compile.problem(device)
         compiler = Capability("compile.enabled", "torch.compile", missing is None, missing or _COMPILER)
-        return (*attention_backends.survey(pipeline.transformer, device), compiler)
+        return (*attention.survey(pipeline.transformer, device), compiler)
 
     def network_from_file(self, path: Path, config: Mapping[str, Any], dtype: torch.dtype, notes: list[str]) -> Any:
         """Read a ControlNet in one file with a configuration made from its tensors."""
@@ -284,7 +283,7 @@ def _attention_plan(
         option.transformer.attention_backend,
         option.transformer.attention_dropout,
         real_rope,
-        attention_backends.shape_of(model.pipeline.transformer, model.device),
+        attention.shape_of(model.pipeline.transformer, model.device),
     )
     return plan, (*missing, *((why,) if why else ()))
 
