@@ -35,7 +35,6 @@ from core.inference import (
     memory,
     memory_tiers,
     offload,
-    output_checks,
     precision,
     preview_fit,
     prompt_writer,
@@ -571,10 +570,10 @@ def _decode_once(backend: Backend, model: LoadedModel, latents: torch.Tensor, st
     """Decode in the pipeline's own order of operations, with the checks between decoding and rounding."""
     pipeline = model.pipeline
     pixels = backend.decode(pipeline.vae, latents)
-    output_checks.check_decoded(pixels, step)
+    precision.check_decoded(pixels, step)
     image: Image.Image = pipeline.image_processor.postprocess(pixels, output_type="pil")[0]
     pipeline.maybe_free_model_hooks()
-    output_checks.check_image(image, step)
+    precision.check_image(image, step)
     return image
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from core.config.typed_settings import Options
 from core.errors import CorruptImageError
 from core.i18n import localize
-from core.inference import memory, output_checks
+from core.inference import memory, precision
 from core.inference.load_choices import COMPONENTS
 from core.inference.pipeline_loader import LoadedModel, fits
 from core.inference.precision import next_dtypes
@@ -28,13 +28,13 @@ class PrecisionFallback:
     def next(self, model: LoadedModel, broken: CorruptImageError) -> None:
         """Use the next higher precision, or raise `broken` with the remedy for the user."""
         if not Options(self.options).precision.auto_retry:
-            raise output_checks.with_cure(broken, "off") from broken
+            raise precision.with_cure(broken, "off") from broken
         native = model.device == "cpu" or memory.hardware(model.device).bfloat16  # a CPU imitates it at worst
         higher = next_dtypes(model.dtypes, native)
         if higher is None:
-            raise output_checks.with_cure(broken, "weights") from broken
+            raise precision.with_cure(broken, "weights") from broken
         if not fits(model.info, higher, model.device):
-            raise output_checks.with_cure(broken, "memory") from broken
+            raise precision.with_cure(broken, "memory") from broken
         changed = {f"{component}.dtype": higher[component] for component in COMPONENTS}
         self.options = {**self.options, **changed, "model.dtype": higher["transformer"]}
         self.decisions += (

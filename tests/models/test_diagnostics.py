@@ -6,7 +6,7 @@ from PIL import Image
 
 from core.config.loader import PROJECT_ROOT
 from core.errors import Cancelled, CorruptImageError, ModelFileError, OutOfMemoryError
-from core.inference import output_checks
+from core.inference import precision
 from core.inference.generator import build_generator
 from core.types import Phase
 
@@ -76,10 +76,10 @@ def test_black_image_is_found(generator, request_of, monkeypatch):
 def test_a_dark_image_with_something_in_it_passes():
     image = Image.new("RGB", (8, 8))
     image.putpixel((3, 3), (3, 0, 0))
-    output_checks.check_image(image, 8)
+    precision.check_image(image, 8)
     image.putpixel((3, 3), (0, 0, 0))
     with pytest.raises(CorruptImageError):
-        output_checks.check_image(image, 8)
+        precision.check_image(image, 8)
 
 
 def test_out_of_memory_is_told_in_one_line_and_the_next_request_works(request_of, monkeypatch):

@@ -21,7 +21,7 @@ from core.config import samplers
 from core.config.options import SCHEMA
 from core.config.typed_settings import Options
 from core.errors import Cancelled
-from core.inference import controlnet, output_checks, schedulers, vae_tiling, variety
+from core.inference import controlnet, precision, schedulers, vae_tiling, variety
 from core.inference.img2img import Canvas
 from core.inference.latent_preview import PreviewBudget, Previewer
 from core.inference.schedulers import StepTap
@@ -190,7 +190,7 @@ class Backend(ABC):
 
         with (
             self.running(model, pipeline, request),
-            output_checks.checked_encoder(pipeline.vae, embeds.positive[0].dtype),
+            precision.checked_encoder(pipeline.vae, embeds.positive[0].dtype),
             schedulers.tapped(pipeline.scheduler, start.generator) as tap,
             variety.varied_img2img(pipeline.scheduler, request.options),
             kept.running(
@@ -207,7 +207,7 @@ class Backend(ABC):
                     kept.save()
                     raise Cancelled  # raised here, the pipeline neither goes on nor decodes
                 if index + 1 >= kept.skipped:
-                    output_checks.check_latents(tensors["latents"], number)
+                    precision.check_latents(tensors["latents"], number)
                     on_step(Step(number, index, tap))
                     if kept.is_due(number):
                         kept.save()

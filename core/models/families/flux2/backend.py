@@ -9,7 +9,7 @@ from diffusers.utils.torch_utils import randn_tensor
 
 from core.config.typed_settings import Options
 from core.i18n import localize
-from core.inference import output_checks, variety
+from core.inference import precision, variety
 from core.inference.img2img import Canvas
 from core.models.families.backend import Backend, PromptEmbeds, Start
 from core.types import CFG_OFF, REFERENCES, Decision, GenerationRequest
@@ -26,7 +26,7 @@ class Flux2Backend(Backend):
         positive = self._encoded(model, request, request.prompt)
         guided = request.guided and not model.pipeline.config.is_distilled
         negative = [self._encoded(model, request, request.negative_prompt)] if guided else None
-        output_checks.check_embeds([positive, *(negative or [])])
+        precision.check_embeds([positive, *(negative or [])])
         return PromptEmbeds([positive], negative, _cut_off(model, request))
 
     def _encoded(self, model: LoadedModel, request: GenerationRequest, prompt: str) -> torch.Tensor:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from diffusers.utils.torch_utils import randn_tensor
 
-from core.inference import output_checks, variety
+from core.inference import precision, variety
 from core.inference.img2img import Canvas
 from core.models.families.backend import Backend, IsCancelled, PromptEmbeds, Report, Start
 from core.models.token_counter import LIMIT, count_templated, cut_decision
@@ -32,7 +32,7 @@ class QwenImageBackend(Backend):
         short = None
         if variety.short_steps(request.options, request.num_inference_steps) > 0:
             short = [self._encoded(model, request, variety.shortened(request.prompt))]
-        output_checks.check_embeds([positive, *(negative or ())])
+        precision.check_embeds([positive, *(negative or ())])
         return PromptEmbeds([positive], negative, self._cut_off(model, request), short=short)
 
     def _encoded(self, model: LoadedModel, request: GenerationRequest, prompt: str) -> torch.Tensor:

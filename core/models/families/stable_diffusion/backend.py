@@ -15,7 +15,7 @@ from torch import nn
 from core.config.control_units import BALANCED, CONTROL, units_of
 from core.config.prompt_weights import A1111, OFF, SYNTAX, editing
 from core.i18n import localize
-from core.inference import clip_encoding, output_checks
+from core.inference import clip_encoding, precision
 from core.inference.part_reading import account
 from core.inference.weight_reading import read_tensors
 from core.models.families.backend import Backend, PromptEmbeds, Start, network_of
@@ -84,7 +84,7 @@ class StableDiffusionBackend(Backend):
         dtype = pipeline.unet.dtype
         positive = [tensor.to(dtype) for tensor in positive]
         negative = [tensor.to(dtype) for tensor in negative] if negative is not None else None
-        output_checks.check_embeds([*positive, *(negative or ())])
+        precision.check_embeds([*positive, *(negative or ())])
         return PromptEmbeds(positive, negative, (*_cut_off(model, request), *_editing(request)))
 
     def embeds_arguments(self, embeds: PromptEmbeds) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from core.i18n import localize
 from core.inference import (
     attention,
     controlnet,
-    output_checks,
+    precision,
     resolution,
     rope,
     text_encoding,
@@ -318,7 +318,7 @@ def _encoded(model: LoadedModel, request: GenerationRequest, prompt: str) -> tor
     if known is not None:
         return known
     embeds = text_encoding.encode(model.pipeline, prompt, limit, trimmed)
-    output_checks.check_embeds([embeds])
+    precision.check_embeds([embeds])
     if Options(request.options).performance.cache_text:
         model.texts.put(key, embeds)
     return embeds
