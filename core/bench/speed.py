@@ -39,7 +39,7 @@ from core.inference.pipeline_loader import DTYPES, LoadedModel
 from core.models.catalog import Catalog
 from core.models.families import FAMILIES
 from core.storage.database import Database
-from core.studio import request_builder
+from core.studio import request_checks
 from core.types import GeneratedImage, GenerationRequest, ModelInfo, guidance_of
 
 PROMPT = "夜晚，雪地，黄色的灯塔"
@@ -126,7 +126,7 @@ def _request(arguments: argparse.Namespace, info: ModelInfo) -> GenerationReques
         seed=1,
         options=options,
     )
-    request_builder.check(request, info, SOURCE)
+    request_checks.check(request, info, SOURCE)
     return request
 
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from core.errors import Cancelled, OptionError
-from core.studio import request_builder
+from core.studio import request_checks
 from core.types import ModelInfo, Phase, ResumeState
 from tests.models.test_img2img import family, hole, own, pixels, scene
 from tests.options import measured
@@ -102,6 +102,6 @@ def test_what_cannot_be_generated_is_reported_before_the_run(request_of, changed
     model = ModelInfo("demo", {}, {}, None, 128, 128, 8, 0.0, 16, 1024, "ZImagePipeline", inputs=inputs)
     request = request_of(width=128, height=200, changed={**ON, **changed})
     with pytest.raises(OptionError) as error:
-        request_builder.check(request, model)
+        request_checks.check(request, model)
     assert error.value.values["key"] == key
-    request_builder.check(request_of(width=128, height=200, changed=changed), model)
+    request_checks.check(request_of(width=128, height=200, changed=changed), model)

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 from core.config.boxes import Box
 from core.errors import InputCombinationError, OptionError
 from core.inference import inpaint
-from core.studio import request_builder
+from core.studio import request_checks
 from core.types import IMAGE, MASK, ModelInfo, ResumeState
 from tests.models.test_img2img import hole, own, pixels, scene
 from tests.options import measured
@@ -203,7 +203,7 @@ def test_boxes_are_refined_one_after_the_other(run):
 def test_options_that_cannot_be_used_are_refused_before_the_run(request_of, changed, inputs, key):
     request = request_of(width=160, height=128, changed=changed, inputs=inputs)
     with pytest.raises(OptionError) as error:
-        request_builder.check(request, MODEL)
+        request_checks.check(request, MODEL)
     assert error.value.values["key"] == key
 
 
@@ -213,15 +213,15 @@ def test_boxes_need_an_image_and_no_mask(run, request_of):
     for inputs in ({}, {IMAGE: "a", MASK: "b"}):
         request = request_of(changed={"inpaint.boxes": ("8x8+0+0",)}, inputs=inputs)
         with pytest.raises(InputCombinationError, match="boxes"):
-            request_builder.check_inputs(request, MODEL, lambda digest: (128, 128))
+            request_checks.check_inputs(request, MODEL, lambda digest: (128, 128))
 
 
 def test_parts_of_a_large_image_are_generated(request_of):
     """The image itself may be larger than what the model generates at once."""
     large = {"width": 4000, "height": 3000}
-    request_builder.check(request_of(**large, changed={"inpaint.boxes": ("64x64+0+0",)}, inputs={IMAGE: "a"}), MODEL)
+    request_checks.check(request_of(**large, changed={"inpaint.boxes": ("64x64+0+0",)}, inputs={IMAGE: "a"}), MODEL)
     with pytest.raises(OptionError, match="width"):
-        request_builder.check(request_of(**large, inputs={IMAGE: "a"}), MODEL)
+        request_checks.check(request_of(**large, inputs={IMAGE: "a"}), MODEL)
 
 
 # -- outpaint --------------------------------------------------------------------------------------------------------

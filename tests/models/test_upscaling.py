@@ -25,7 +25,7 @@ from core.inference.upscaling import Network, Upscalers
 from core.models.identify import identify
 from core.models.upscaler_library import UpscalerLibrary
 from core.models.weight_files import read_all
-from core.studio import request_builder
+from core.studio import request_checks
 from core.types import IMAGE, MASK, ModelInfo, Phase, ResumeState
 from tests.models.test_img2img import own, pixels, scene
 from tests.options import measured
@@ -279,7 +279,7 @@ def test_hires_fix_uses_a_network(own, request_of):
 )
 def test_options_that_cannot_be_used_are_refused(request_of, changed, inputs, key):
     with pytest.raises(OptionError) as error:
-        request_builder.check(request_of(changed=changed, inputs=inputs), MODEL)
+        request_checks.check(request_of(changed=changed, inputs=inputs), MODEL)
     assert error.value.values["key"] == key
 
 

@@ -14,7 +14,7 @@ from core.errors import InputCombinationError, InputImageError, NotFoundError, O
 from core.jobs.queue import JobQueue
 from core.models.families import FAMILIES
 from core.storage.input_images import InputImages
-from core.studio import request_builder
+from core.studio import request_checks
 from core.types import GenerationRequest, JobState, ModelInfo
 from tests.integration.jobs.harness import Shop, make_request
 
@@ -83,7 +83,7 @@ def test_inputs_that_cannot_be_used_are_told_before_the_run(
     pipeline = "ZImageControlNetPipeline" if "control_image" in roles else "ZImagePipeline"
     model = ModelInfo("m", {}, {}, None, 64, 64, 8, 0.0, 16, 1024, pipeline, inputs=roles)
     with pytest.raises(InputCombinationError) as error:
-        request_builder.check_inputs(GenerationRequest(prompt="x", inputs=inputs), model, size)
+        request_checks.check_inputs(GenerationRequest(prompt="x", inputs=inputs), model, size)
     assert words in error.value.message("en") and "\n" not in error.value.message("zh")
 
 
@@ -105,10 +105,10 @@ def test_a_strength_that_runs_no_step_is_told(pipeline: str, steps: int, strengt
     request = replace(request, options={**request.options, "img2img.denoising_strength": strength})
     assert FAMILIES[pipeline].steps_run(steps, strength) == run
     if run:
-        return request_builder.check(request, model)
+        return request_checks.check(request, model)
     with pytest.raises(OptionError, match=f"of {steps} steps none"):
-        request_builder.check(request, model)
-    return request_builder.check(replace(request, inputs={}), model)
+        request_checks.check(request, model)
+    return request_checks.check(replace(request, inputs={}), model)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_options_of_a_control_image_that_contradict_each_other(changed: dict[str
     model = ModelInfo("m", {}, {}, None, 64, 64, 8, 0.0, 16, 1024, "ZImagePipeline", inputs=("control_image",))
     options = {**load_settings().request_options(), **changed}
     with pytest.raises(OptionError) as error:
-        request_builder.check_inputs(
+        request_checks.check_inputs(
             GenerationRequest(prompt="x", inputs={"control_image": A}, options=options), model, size
         )
     assert words in error.value.message("en")
@@ -131,6 +131,6 @@ def test_options_of_a_control_image_that_contradict_each_other(changed: dict[str
 def test_inputs_that_fit_are_taken(shop: Shop) -> None:
     model = ModelInfo("m", {}, {}, None, 64, 64, 8, 0.0, 16, 1024, "ZImagePipeline", inputs=BOTH)
     request = GenerationRequest(prompt="x", inputs={"image": A, "mask_image": B}, parent="f" * 32)
-    request_builder.check_inputs(request, model, size)
+    request_checks.check_inputs(request, model, size)
     with pytest.raises(InputCombinationError, match="not the id"):
-        request_builder.check_inputs(replace(request, parent="../x"), model, size)
+        request_checks.check_inputs(replace(request, parent="../x"), model, size)

@@ -8,7 +8,7 @@ import pytest
 
 from core.errors import InputCombinationError
 from core.models.families.flux2.description import KLEIN
-from core.studio.request_builder import check_inputs
+from core.studio.request_checks import check_inputs
 from core.types import IMAGE, REFERENCES
 from tests.integration.jobs.harness import make_request
 from tests.ui.fake_studio import DEMO
