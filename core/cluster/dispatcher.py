@@ -26,8 +26,9 @@ from core.config.typed_settings import Options
 from core.errors import GenerationError, ModelError, StudioError
 from core.jobs.exit_reasons import EXIT_CLUSTER, EXIT_NO_WORKER, PREDECESSOR_GONE
 from core.jobs.generator_protocol import LazyGenerator
+from core.jobs.job_trace import JobLog
 from core.jobs.queue import ChangeWatch, JobQueue
-from core.jobs.runner import JobLog, JobRunner
+from core.jobs.runner import JobRunner
 from core.jobs.worker_commands import (
     ModelCommand,
     ModelCommands,

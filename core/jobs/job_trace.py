@@ -1,10 +1,15 @@
-"""Record a job's spans for OpenTelemetry: waiting, loading, encoding, denoising, decoding, saving. Free without its SDK."""
+"""Record jobs: the spans of one for OpenTelemetry (free without its SDK), and a log of ended ones, a JSON object a line."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import logging
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.trace import Span, Status, StatusCode
@@ -75,3 +80,46 @@ class JobTrace:
 
 def _nanoseconds(moment: datetime) -> int:
     return int(moment.timestamp() * 1e9)
+
+
+JOB_LOG_FILE = "logs/jobs.jsonl"  # below the output folder of the machine that runs the jobs
+JOB_LOG_BYTES, JOB_LOG_BACKUPS = 10_000_000, 3
+
+
+class JobLog:
+    """The file that the lines are appended to, rotated at 10 MB. Thread-safe; nothing is written unless `worker.job_log` is set."""
+
+    def __init__(self, directory: Path, values: Mapping[str, Any]) -> None:
+        self._handler: RotatingFileHandler | None = None
+        if values.get("worker.job_log"):
+            path = directory / JOB_LOG_FILE
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._handler = RotatingFileHandler(
+                path, maxBytes=JOB_LOG_BYTES, backupCount=JOB_LOG_BACKUPS, encoding="utf-8", delay=True
+            )
+
+    def write(self, job: Job, state: JobState, error: StudioError | None, seconds: float) -> None:
+        """Append the line of a job that ran for `seconds` and is in `state` now; queued: it was paused or interrupted."""
+        if self._handler is not None:
+            line = json.dumps(_log_line(job, state, error, seconds), ensure_ascii=False)
+            self._handler.emit(logging.makeLogRecord({"msg": "%s", "args": (line,)}))
+
+
+def _log_line(job: Job, state: JobState, error: StudioError | None, seconds: float) -> dict[str, Any]:
+    request = job.request
+    waited = (job.started_at - job.created_at).total_seconds() if job.started_at is not None else None
+    return {
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "job": job.id,
+        "state": state,
+        "client": job.client,
+        "model": request.model,
+        "images": request.num_images,
+        "width": request.width,
+        "height": request.height,
+        "steps": request.num_inference_steps,
+        "wait_seconds": waited,
+        "run_seconds": round(seconds, 3),
+        "crashes": job.crashes,
+        "error": error.code if error is not None else None,
+    }

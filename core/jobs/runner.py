@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import json
 import logging
 import shutil
-import statistics
 import threading
 import time
 import traceback
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
-from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,9 +21,10 @@ from core.history.pending import PendingImages
 from core.history.store import History
 from core.history.sweeps import SweepStore
 from core.i18n import localize
+from core.jobs.eta import EtaEstimator
 from core.jobs.generator_protocol import LazyGenerator, WorkerLost, as_studio_error, device_fault
 from core.jobs.image_saver import ImageSaver
-from core.jobs.job_trace import JobTrace
+from core.jobs.job_trace import JobLog, JobTrace
 from core.jobs.queue import JobQueue
 from core.jobs.worker_process import RETRY_SECONDS
 from core.storage.database import Database
@@ -375,99 +372,3 @@ def without_prompts(text: str, request: GenerationRequest) -> str:
         for form in (prompt, repr(prompt)[1:-1]):
             text = text.replace(form, "[prompt]") if form.strip() else text
     return text
-
-
-MAX_LOOKUPS = 20  # kinds of a job whose past is looked up; the rest is judged by these
-
-Kind = tuple[int, int, int, bool]  # width, height, steps, with guidance or without: what the time depends on in a job
-Past = Callable[[GenerationRequest], float | None]  # seconds that images like this one took; None before the first
-
-
-class EtaEstimator:
-    """Estimate the remaining time of one running job. Images in `made` (indices from 1) exist and need no time."""
-
-    def __init__(self, request: GenerationRequest, made: Collection[int], past: Past) -> None:
-        per_image_requests = request.per_image_requests()
-        self._kinds = [_kind(single) for single in per_image_requests]
-        self._made = made
-        kinds = dict(zip(self._kinds, per_image_requests, strict=True))
-        self._past = {kind: past(single) if k < MAX_LOOKUPS else None for k, (kind, single) in enumerate(kinds.items())}
-        self._own: dict[Kind, list[float]] = {}
-        self._reads_each = len({(single.prompt, single.negative_prompt) for single in per_image_requests}) > 1
-
-    def learn(self, image: GeneratedImage) -> None:
-        """Use the timings of an image of this job, which tell more than past jobs. A shared prompt is encoded only once."""
-        parts = [seconds for part, seconds in image.timings.items() if self._reads_each or part != "text"]
-        self._own.setdefault(_kind(image.request), []).append(sum(parts))
-
-    def left(self, progress: Progress) -> float | None:
-        """Return the seconds until the job's last image; the generator's own estimate while nothing is known."""
-        each = self._seconds()
-        if not each:
-            return progress.eta_seconds
-        present = progress.image - 1
-        to_come = sum(each[kind] for k, kind in enumerate(self._kinds) if k > present and k + 1 not in self._made)
-        begun = 1 - progress.step / progress.steps if progress.steps else 1.0
-        return (to_come + each[self._kinds[present]] * begun) / progress.workers
-
-    def _seconds(self) -> dict[Kind, float]:
-        """Return the seconds for an image of each kind; unknown kinds are scaled from known ones by their work."""
-        known = {kind: seconds for kind, seconds in self._past.items() if seconds is not None}
-        known |= {kind: statistics.fmean(seconds) for kind, seconds in self._own.items()}
-        if not known:
-            return {}
-        rate = sum(known.values()) / sum(_work(kind) for kind in known)
-        return {kind: known.get(kind, rate * _work(kind)) for kind in self._past}
-
-
-def _kind(request: GenerationRequest) -> Kind:
-    return request.width, request.height, request.num_inference_steps, request.guided
-
-
-def _work(kind: Kind) -> int:
-    """Return the work of an image in pixel steps; with guidance each step runs twice."""
-    width, height, steps, guided = kind
-    return width * height * steps * (1 + guided)
-
-
-JOB_LOG_FILE = "logs/jobs.jsonl"  # below the output folder of the machine that runs the jobs
-JOB_LOG_BYTES, JOB_LOG_BACKUPS = 10_000_000, 3
-
-
-class JobLog:
-    """The file that the lines are appended to, rotated at 10 MB. Thread-safe; nothing is written unless `worker.job_log` is set."""
-
-    def __init__(self, directory: Path, values: Mapping[str, Any]) -> None:
-        self._handler: RotatingFileHandler | None = None
-        if values.get("worker.job_log"):
-            path = directory / JOB_LOG_FILE
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._handler = RotatingFileHandler(
-                path, maxBytes=JOB_LOG_BYTES, backupCount=JOB_LOG_BACKUPS, encoding="utf-8", delay=True
-            )
-
-    def write(self, job: Job, state: JobState, error: StudioError | None, seconds: float) -> None:
-        """Append the line of a job that ran for `seconds` and is in `state` now; queued: it was paused or interrupted."""
-        if self._handler is not None:
-            line = json.dumps(_log_line(job, state, error, seconds), ensure_ascii=False)
-            self._handler.emit(logging.makeLogRecord({"msg": "%s", "args": (line,)}))
-
-
-def _log_line(job: Job, state: JobState, error: StudioError | None, seconds: float) -> dict[str, Any]:
-    request = job.request
-    waited = (job.started_at - job.created_at).total_seconds() if job.started_at is not None else None
-    return {
-        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "job": job.id,
-        "state": state,
-        "client": job.client,
-        "model": request.model,
-        "images": request.num_images,
-        "width": request.width,
-        "height": request.height,
-        "steps": request.num_inference_steps,
-        "wait_seconds": waited,
-        "run_seconds": round(seconds, 3),
-        "crashes": job.crashes,
-        "error": error.code if error is not None else None,
-    }

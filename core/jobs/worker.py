@@ -21,8 +21,9 @@ from core.config.typed_settings import Options
 from core.errors import Cancelled, GenerationError, ModelLoadError, StudioError
 from core.jobs.exit_reasons import EXIT_DEVICE, EXIT_IDLE, PREDECESSOR_GONE
 from core.jobs.generator_protocol import Generator, LazyGenerator, PromptWriter, build_generator
+from core.jobs.job_trace import JobLog
 from core.jobs.queue import ChangeWatch, JobQueue
-from core.jobs.runner import JobLog, JobRunner
+from core.jobs.runner import JobRunner
 from core.jobs.tenant import Tenant, use_cpu_politely
 from core.jobs.worker_commands import ModelCommand, ModelCommands, PromptAnswer, PromptCommand, PromptCommands
 from core.jobs.worker_process import WorkerConfig, open_store, retry_loop, serve

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from core.jobs.runner import JOB_LOG_FILE
+from core.jobs.job_trace import JOB_LOG_FILE
 from tests.integration.jobs.harness import wait_for
 from tests.integration.server.live import Served, serving
 from tests.options import measured
