@@ -198,16 +198,16 @@ class JobRunner:
         if len(made) >= request.num_images:
             self._report(job.id, Progress(Phase.SAVE, image=request.num_images, images=request.num_images))
             return
-        pace = self._patiently(job, lambda: EtaEstimator(request, made, self._history.seconds_of_past))
+        eta = self._patiently(job, lambda: EtaEstimator(request, made, self._history.seconds_of_past))
         inputs = self._patiently(job, lambda: self._read_inputs(request))
         begun = self._patiently(job, lambda: self._begun_with(job))
         kept = itertools.count(len(made) + 1)
         with ImageSaver(job.id) as saver:
             self._generator.ready().generate(
                 request,
-                lambda progress: self._report(job.id, replace(progress, eta_seconds=pace.left(progress))),
+                lambda progress: self._report(job.id, replace(progress, eta_seconds=eta.left(progress))),
                 lambda: self._is_stopped(job.id),
-                lambda image: self._save(job, _with_upgrade(image, begun), pace, next(kept), saver),
+                lambda image: self._save(job, _with_upgrade(image, begun), eta, next(kept), saver),
                 ResumeState(job.id, made, inputs, self._states / job.id),
             )
 
@@ -258,7 +258,7 @@ class JobRunner:
                 raise
             return False
 
-    def _save(self, job: Job, generated: GeneratedImage, pace: EtaEstimator, image: int, saver: ImageSaver) -> None:
+    def _save(self, job: Job, generated: GeneratedImage, eta: EtaEstimator, image: int, saver: ImageSaver) -> None:
         """Have an image saved, the job's `image`th, as soon as it is made, unless the job was cancelled meanwhile.
 
         It is encoded and written while the next one is generated, unless a crash may cost fewer steps than an image has.
@@ -275,7 +275,7 @@ class JobRunner:
         if len(self._pending.places_of(job.id)) >= MAX_PENDING:
             saver.wait()
             self._wait_for_pending(job)
-        pace.learn(generated)
+        eta.learn(generated)
 
     def _write_image(self, job: Job, generated: GeneratedImage, progress: Progress) -> None:
         """Write an image into the history, or, while that is away, keep it on this machine."""
