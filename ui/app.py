@@ -7,16 +7,19 @@ from pathlib import Path
 import streamlit as st
 
 from core.errors import StudioError
-from ui import resources, state
+from ui import resources
 from ui.components import countdown, error_card, header, undo_toast
 from ui.i18n import t
+from ui.state import current_page as page_state
+from ui.state import form as form_state
+from ui.state import session
 
 ASSETS = Path(__file__).parent / "assets"
 
 
 def main() -> None:
     """Run the app for one rerun of a browser: set up the page, then run the page of the address."""
-    state.choose_language()
+    session.choose_language()
     st.set_page_config(
         page_title=t("app.title"),
         page_icon=str(ASSETS / "icon.png"),
@@ -31,7 +34,7 @@ def main() -> None:
     except StudioError as error:  # the output folder can't be used: nothing works, and the card says what to do
         error_card.draw(error, "start")
         return
-    state.choose_language(studio.settings.ui.language)
+    session.choose_language(studio.settings.ui.language)
     pages = [
         st.Page("views/generate.py", title=t("nav.generate"), icon=":material/photo_camera:", default=True),
         st.Page("views/queue.py", title=t("nav.queue"), icon=":material/format_list_numbered:", url_path="queue"),
@@ -55,15 +58,15 @@ def main() -> None:
         st.Page("views/setup_check.py", title=t("nav.guide"), icon=":material/checklist:", url_path="guide"),
         st.Page("views/system.py", title=t("nav.system"), icon=":material/memory:", url_path="system"),
     ]
-    if state.has_form():  # what was typed last may come with the click that leads to another page
-        state.keep_form()
+    if form_state.has_form():  # what was typed last may come with the click that leads to another page
+        form_state.keep_form()
     current = st.navigation(pages, position="top")
     st.set_page_config(page_title=f"{current.title} · {t('app.title')}")
     header.draw(studio, current.title, current.url_path)
     countdown.draw(studio)
     undo_toast.draw(studio)
     error_card.settings_problems(studio.settings.problems)
-    state.enter_page(current.url_path)
+    page_state.enter_page(current.url_path)
     current.run()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from core.errors import LANGUAGES
 from core.i18n import filled, read_catalogue
-from ui import state
+from ui.state import session
 
 LOCALES = Path(__file__).parent / "locales"
 
@@ -21,7 +21,7 @@ def texts(language: str) -> Mapping[str, str]:
 
 def t(key: str, **values: object) -> str:
     """Return the text of `key` in the viewer's language, with `values` filled in."""
-    return filled(texts(state.language())[key], values)
+    return filled(texts(session.language())[key], values)
 
 
 def known(key: str) -> bool:
@@ -31,4 +31,4 @@ def known(key: str) -> bool:
 
 def localized(words: Mapping[str, str]) -> str:
     """Return the viewer's language of a text that core declares in both."""
-    return words.get(state.language()) or words.get("en") or next(iter(words.values()), "")
+    return words.get(session.language()) or words.get("en") or next(iter(words.values()), "")

@@ -20,8 +20,8 @@ from core.errors import LANGUAGES
 from core.server import USER_HEADER, viewer_of
 from core.studio import Studio
 from core.types import Job, JobState, Progress, QueueSnapshot
-from ui import state
 from ui.job_words import sentence
+from ui.state import session
 
 PATH = "/pulse"
 
@@ -41,7 +41,7 @@ def route(get_studio: Callable[[], Studio]) -> Route:
         if kept is None or kept[0] is not snapshot:
             kept = made[whose] = (snapshot, answer(snapshot, language))
         guarded = USER_HEADER in request.headers
-        client = state.client_of(request.headers, request.cookies) if guarded else None
+        client = session.client_of(request.headers, request.cookies) if guarded else None
         body = json.dumps({**kept[1], **own(studio, snapshot, client)}, ensure_ascii=False)
         return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
 
@@ -50,12 +50,12 @@ def route(get_studio: Callable[[], Studio]) -> Route:
 
 def address() -> str:
     """Return the address that this viewer's pages poll."""
-    return f"{PATH}?lang={state.language()}"
+    return f"{PATH}?lang={session.language()}"
 
 
 def answer(snapshot: QueueSnapshot, language: str) -> dict[str, Any]:
     """Return the mark, the number of active jobs, and what is to be shown of each job in work."""
-    with state.speaking(language):
+    with session.speaking(language):
         jobs = {job.id: shown(job) for job in snapshot.jobs if job.state is not JobState.QUEUED}
     return {"mark": mark(snapshot), "total": snapshot.total, "jobs": jobs}
 

@@ -9,12 +9,13 @@ from streamlit.elements.lib import policies
 from core.batch.wildcards import expand
 from tests.ui.conftest import all_text
 from tests.ui.test_queue import queued
-from ui import state
+from ui.state import form as form_state
+from ui.state import generate_page as generate_state
 
 
 def test_pasted_prompts_become_one_job(studio, open_page):
     page = open_page()
-    page.number_input(key=state.widget_key("generation.seed")).set_value(50)
+    page.number_input(key=form_state.widget_key("generation.seed")).set_value(50)
     page.text_area(key="batch_text").set_value("a {red|blue} house\n\na tree").run()
     assert "50: a" in all_text(page) and "Add 2 images to queue" in all_text(page)
     page.button(key="queue_batch").click().run()
@@ -49,8 +50,8 @@ def test_a_job_is_held_until_it_is_told_and_the_next_one_is_not(studio, open_pag
     warned = []
     monkeypatch.setattr(policies._LOGGER, "warning", lambda *words, **_: warned.append(words))
     page = open_page()
-    page.text_area(key=state.widget_key("generation.prompt")).set_value("a boat")
-    page.segmented_control(key=state.WHEN).set_value(state.HELD).run()
+    page.text_area(key=form_state.widget_key("generation.prompt")).set_value("a boat")
+    page.segmented_control(key=generate_state.WHEN).set_value(generate_state.HELD).run()
     page.button(key="generate").click().run()
     job = studio.queue.recent(1)[0]
     assert job.held
@@ -63,9 +64,9 @@ def test_a_job_is_held_until_it_is_told_and_the_next_one_is_not(studio, open_pag
 
 def test_a_job_waits_until_a_time(studio, open_page):
     page = open_page()
-    page.text_area(key=state.widget_key("generation.prompt")).set_value("a boat")
-    page.segmented_control(key=state.WHEN).set_value(state.AT_TIME).run()
-    page.datetime_input(key=state.UNTIL).set_value(datetime(2031, 5, 4, 3, 0)).run()
+    page.text_area(key=form_state.widget_key("generation.prompt")).set_value("a boat")
+    page.segmented_control(key=generate_state.WHEN).set_value(generate_state.AT_TIME).run()
+    page.datetime_input(key=generate_state.UNTIL).set_value(datetime(2031, 5, 4, 3, 0)).run()
     page.button(key="generate").click().run()
     assert studio.queue.recent(1)[0].not_before == datetime(2031, 5, 4, 3, 0, tzinfo=UTC)
 

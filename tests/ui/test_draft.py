@@ -20,13 +20,16 @@ KEPT = {
 def opened_page(kept: dict[str, object], changes: dict[str, object]) -> None:
     import streamlit as st
 
-    from ui import actions, resources, state
+    from ui import resources
+    from ui.actions import form as form_actions
+    from ui.state import form as form_state
+    from ui.state import generate_page as generate_state
 
     studio = resources.studio()
-    actions.open_form(studio)
-    state.fill_form(changes)
-    actions.restore_draft(studio, kept)
-    st.json({**state.form_values(), "batch": state.batch_text(), "level": state.level()})
+    form_actions.open_form(studio)
+    form_state.fill_form(changes)
+    form_actions.restore_draft(studio, kept)
+    st.json({**form_state.form_values(), "batch": form_state.batch_text(), "level": generate_state.level()})
 
 
 def form_after(changes: dict[str, object]) -> dict[str, object]:
@@ -50,12 +53,13 @@ def test_what_was_changed_before_it_arrived_stays(studio):
 def opened_benchmark(kept: dict[str, object], changes: dict[str, object]) -> None:
     import streamlit as st
 
-    from ui import state
+    from ui.state import benchmark as benchmark_state
 
-    state.prefill_benchmark({state.PROMPTS: "proposed", state.SEEDS: "1, 2", state.column_field("model", 1): "demo"})
+    model = benchmark_state.column_field("model", 1)
+    benchmark_state.prefill_benchmark({benchmark_state.PROMPTS: "proposed", benchmark_state.SEEDS: "1, 2", model: "demo"})
     st.session_state.update(changes)
-    state.restore_benchmark(kept)
-    st.json(state.benchmark_fields())
+    benchmark_state.restore_benchmark(kept)
+    st.json(benchmark_state.benchmark_fields())
 
 
 @pytest.mark.parametrize(

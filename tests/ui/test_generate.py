@@ -17,8 +17,8 @@ from core.types import GenerationRequest, JobState, Phase
 from tests.options import measured
 from tests.ui.conftest import all_text, component_data, use
 from tests.ui.fake_studio import FakeStudio
-from ui import state
 from ui.components.image_card import peak_label
+from ui.state import session
 
 
 def only(studio: FakeStudio) -> GenerationRequest:
@@ -455,5 +455,5 @@ def test_enhance_is_grey_with_the_reason(studio, open_page, monkeypatch):
 def test_peak_memory_is_that_of_the_device():
     for device, words in (("cpu", "peak RAM"), ("cuda", "peak VRAM"), ("cuda:1", "peak VRAM")):
         shown = SimpleNamespace(effective={"model.device": device})
-        with state.speaking("en"):
+        with session.speaking("en"):
             assert peak_label(shown) == words

@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 
 from core.config.loader import load_settings
 from core.config.presets import Presets
-from ui import state
+from ui.state import session
 
 
 def menu(presets, current):  # type: ignore[no-untyped-def]
@@ -28,7 +28,7 @@ def test_only_an_admin_changes_shared_presets(
     settings = load_settings(overrides={"output.directory": str(tmp_path)})
     Presets(settings).save("mine", {"generation.width": 512})
     presets, admin = Presets(settings, user), not user
-    monkeypatch.setattr(state, "is_admin", lambda: admin)
+    monkeypatch.setattr(session, "is_admin", lambda: admin)
     at = AppTest.from_function(menu, args=(presets, "mine")).run(timeout=60)
     assert not at.exception
     assert {button.key for button in at.button} == buttons

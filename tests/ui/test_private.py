@@ -13,7 +13,8 @@ from core.storage import passwords
 from core.types import AnnotationChange, HistoryQuery, SubmitOptions, Viewer
 from tests.ui.conftest import all_text, use
 from tests.ui.fake_studio import FakeStudio
-from ui import resources, state
+from ui import resources
+from ui.state import session
 
 SECRET = "open sea"
 BERT, ANNA = Viewer("user:bert", False, True), Viewer("user:anna", True, True)
@@ -28,8 +29,8 @@ def seen_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, V
     def viewed(language: str, viewer: Viewer) -> FakeStudio:
         studio = use(monkeypatch, FakeStudio(tmp_path, load_settings(overrides={"ui.language": language})))
         monkeypatch.setattr(resources, "studio", lambda: studio.seen_by(viewer))
-        monkeypatch.setattr(state, "owner", lambda: viewer.client)
-        monkeypatch.setattr(state, "is_admin", lambda: viewer.admin)
+        monkeypatch.setattr(session, "owner", lambda: viewer.client)
+        monkeypatch.setattr(session, "is_admin", lambda: viewer.admin)
         return studio
 
     return viewed

@@ -8,7 +8,7 @@ from core.errors import CrashLoopError, WorkerDiedError, WorkerStartError
 from core.jobs import exit_reasons
 from core.types import JobState, SubmitOptions, WorkerStatus
 from tests.ui.conftest import all_text
-from ui import state
+from ui.state import form as form_state
 from ui.state import session
 
 
@@ -87,7 +87,7 @@ def test_clearing_finished_jobs_keeps_the_later_ones(studio, open_page):
 
 def test_the_page_submits_under_its_own_name(studio, open_page):
     page = open_page()
-    page.text_area(key=state.widget_key("generation.prompt")).set_value("a boat")
+    page.text_area(key=form_state.widget_key("generation.prompt")).set_value("a boat")
     page.button(key="generate").click().run()
     assert studio.queue.recent(1)[0].client == "page:e3b0c44298fc1c14"
 

@@ -13,7 +13,7 @@ from core.server import create_api
 from core.studio.images import changed_conditions, expected_changes, rerun_result
 from core.types import Axis, Change, Difference
 from tests.ui.conftest import all_text
-from ui import state
+from ui.state import form as form_state
 
 STEPS, TILES = "generation.num_inference_steps", "vae.enable_tiling"
 
@@ -135,7 +135,7 @@ def test_a_sweep_is_a_job_for_each_cell_row_by_row(studio, open_page):
 @pytest.mark.slow
 def test_the_form_itself_can_be_plotted_on_three_axes(studio, open_page):
     page = open_page()
-    page.text_area(key=state.widget_key("generation.prompt")).set_value("a red house <lora:ink-print:0.5>").run()
+    page.text_area(key=form_state.widget_key("generation.prompt")).set_value("a red house <lora:ink-print:0.5>").run()
     page.selectbox(key="vary_x").set_value("prompt.replace").run()
     page.text_input(key="vary_x_prompt.replace").set_value('red，"blue, small"').run()
     page.selectbox(key="vary_y").set_value("lora.weight:ink-print").run()

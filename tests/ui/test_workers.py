@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from core.types import ClusterNode, ClusterWorker, JobState, Phase, Progress
 from tests.ui.conftest import all_text
-from ui import state
 from ui.job_words import sentence
+from ui.state import session
 
 GIGA = 10**9
 NODES = (
@@ -75,7 +75,7 @@ def test_a_job_on_several_workers_says_on_how_many(studio):
     job = studio.queue.submit(studio.requests.new({"prompt": "a red house"}))
     generated = replace(job, state=JobState.RUNNING, progress=Progress(Phase.STEPS, 3, 8, 2, 12, workers=2))
     for language, words in (("en", "image 2 of 12 · on 2 workers"), ("zh", "第 2 / 12 张 · 2 个工作进程同时生成")):
-        with state.speaking(language):
+        with session.speaking(language):
             assert words in sentence(generated)
             alone = sentence(replace(generated, progress=replace(generated.progress, workers=1)))
             assert "worker" not in alone and "工作进程" not in alone

@@ -12,8 +12,10 @@ import streamlit as st
 from core.errors import StudioError
 from core.studio import Studio
 from core.types import AnnotationChange, HistoryQuery, ImageSelection, Undo
-from ui import state
 from ui.i18n import t
+from ui.state import current_page as page_state
+from ui.state import generate_page as generate_state
+from ui.state import history as history_state
 
 Done = TypeVar("Done")
 
@@ -22,7 +24,7 @@ def mark(studio: Studio, selected: ImageSelection, change: AnnotationChange) -> 
     """Rate, tag, annotate or collect images; the page offers to undo it."""
     done = _try(lambda: studio.history.change(selected, change), many=isinstance(selected, HistoryQuery))
     if done:
-        state.set_undoable(_words(change, done), changes=done)
+        history_state.set_undoable(_words(change, done), changes=done)
 
 
 def _words(change: AnnotationChange, done: Undo) -> str:
@@ -45,7 +47,7 @@ def favourite(studio: Studio, selected: ImageSelection) -> None:
     try:
         change = AnnotationChange(favourite=not _is_favourite(studio, selected))
     except StudioError as error:
-        state.set_errors([error])
+        page_state.set_errors([error])
         return
     mark(studio, selected, change)
 
@@ -60,7 +62,7 @@ def trash(studio: Studio, selected: ImageSelection) -> None:
     moved = _try(lambda: studio.history.trash(selected), many=isinstance(selected, HistoryQuery))
     if moved is not None:
         _let_go(selected)
-        state.set_undoable(t("undo.trashed", count=len(moved)), trashed=moved)
+        history_state.set_undoable(t("undo.trashed", count=len(moved)), trashed=moved)
 
 
 def trash_open(studio: Studio, query: HistoryQuery, image_id: str) -> None:
@@ -68,11 +70,11 @@ def trash_open(studio: Studio, query: HistoryQuery, image_id: str) -> None:
     try:
         before, after = studio.history.neighbours(query, image_id)
     except StudioError as error:
-        state.set_errors([error])
+        page_state.set_errors([error])
         return
     trash(studio, [image_id])
-    if not state.errors():
-        state.select_image(after or before)
+    if not page_state.errors():
+        history_state.select_image(after or before)
 
 
 def restore(studio: Studio, selected: ImageSelection) -> None:
@@ -80,19 +82,19 @@ def restore(studio: Studio, selected: ImageSelection) -> None:
     moved = _try(lambda: studio.history.restore(selected), many=isinstance(selected, HistoryQuery))
     if moved is not None:
         _let_go(selected)
-        state.set_undoable(t("undo.restored", count=len(moved)), restored=moved)
+        history_state.set_undoable(t("undo.restored", count=len(moved)), restored=moved)
 
 
 def empty_trash(studio: Studio) -> None:
     """Delete all images in the trash for good."""
     _try(studio.history.empty_trash, many=True)
-    state.forget_undo()
-    _let_go([state.selected_image() or ""])
+    history_state.forget_undo()
+    _let_go([history_state.selected_image() or ""])
 
 
 def undo(studio: Studio) -> None:
     """Undo the last action, once."""
-    last = state.undoable()
+    last = history_state.undoable()
     if last is None:
         return
 
@@ -104,7 +106,7 @@ def undo(studio: Studio) -> None:
         if last.restored:
             studio.history.trash(last.restored)
 
-    state.forget_undo()
+    history_state.forget_undo()
     _try(act, many=True)
 
 
@@ -113,15 +115,15 @@ def history_key(studio: Studio, query: HistoryQuery, event: Mapping[str, Any]) -
 
     It means the open image when it is pressed there; else the selection; else the image with the focus, or the open one.
     """
-    act, opened = event["act"], state.selected_image()
+    act, opened = event["act"], history_state.selected_image()
     if act == "escape":
-        state.select_image(None) if opened else state.select_images((), by_page=True)
+        history_state.select_image(None) if opened else history_state.select_images((), by_page=True)
         return
     if act == "all":
-        state.select_found(state.as_of_now(query))
+        history_state.select_found(history_state.as_of_now(query))
         return
     in_detail = bool(event["open"] and opened)
-    selected = [opened] if in_detail and opened else state.selection() or [one for one in [event["id"] or opened] if one]
+    selected = [opened] if in_detail and opened else history_state.selection() or [one for one in [event["id"] or opened] if one]
     if not selected:
         return
     if act == "rate":
@@ -138,20 +140,20 @@ def history_key(studio: Studio, query: HistoryQuery, event: Mapping[str, Any]) -
 
 def _try(act: Callable[[], Done], many: bool = False) -> Done | None:
     """Do it and return what it returns; None after an error, which the page shows. What may take long says so meanwhile."""
-    state.set_errors(())
-    state.renew_history()
+    page_state.set_errors(())
+    history_state.renew_history()
     try:
         with st.spinner(t("history.working")) if many else nullcontext():
             return act()
     except StudioError as error:
-        state.set_errors([error])
+        page_state.set_errors([error])
         return None
 
 
 def _let_go(selected: ImageSelection) -> None:
     """Deselect and close images that left the page."""
-    state.select_images((), by_page=True)
-    if isinstance(selected, HistoryQuery) or state.selected_image() in selected:
-        state.select_image(None)
-    if isinstance(selected, HistoryQuery) or state.shown_image() in selected:
-        state.show_image(None)
+    history_state.select_images((), by_page=True)
+    if isinstance(selected, HistoryQuery) or history_state.selected_image() in selected:
+        history_state.select_image(None)
+    if isinstance(selected, HistoryQuery) or generate_state.shown_image() in selected:
+        generate_state.show_image(None)

@@ -11,24 +11,27 @@ from core.config.options import SCHEMA
 from core.errors import InputError, OptionConflictError, StudioError
 from core.studio import Studio
 from core.types import InputSources
-from ui import state
+from ui.state import current_page as page_state
+from ui.state import form as form_state
+from ui.state import generate_page as generate_state
+from ui.state import input_images as input_state
 
 
 def open_form(studio: Studio) -> None:
     """Lay the first request into the form: the watched job's after F5, else the settings over the model's defaults."""
-    if state.has_form():
+    if form_state.has_form():
         return
-    state.fill_form_from(studio.requests.new())
-    job = state.job_id()
+    form_state.fill_form_from(studio.requests.new())
+    job = generate_state.job_id()
     if job:
         try:
             request = studio.queue.get(job).request
-            state.fill_form({**state.request_values(request), "generation.seed": -1})
-            state.set_sources_of(request)
+            form_state.fill_form({**form_state.request_values(request), "generation.seed": -1})
+            input_state.set_sources_of(request)
         except StudioError as error:
-            state.watch(None)
-            state.set_errors([error])
-    state.keep_opening()
+            generate_state.watch(None)
+            page_state.set_errors([error])
+    form_state.keep_opening()
 
 
 def restore_draft(studio: Studio, values: Mapping[str, Any]) -> None:
@@ -37,45 +40,45 @@ def restore_draft(studio: Studio, values: Mapping[str, Any]) -> None:
     What can't be used any more is left out, and so is what was changed on the page before this arrived.
     """
     known = {model.id for model in studio.catalog.models()}
-    changed = state.changed_since_opening()
+    changed = form_state.changed_since_opening()
     found = {}
-    for key in state.form_keys():
+    for key in form_state.form_keys():
         value = values.get(key)
         if key not in values or key in changed or (key == "model.id" and value not in known):
             continue
         with suppress(InputError):
             found[key] = None if value is None else SCHEMA.options[key].check(value, "draft")
-    state.fill_form(found)
-    if isinstance(values.get("batch"), str) and not state.batch_text():
-        state.set_batch_text(values["batch"])
-    if values.get("level") in state.LEVELS:
-        state.set_level(values["level"])
+    form_state.fill_form(found)
+    if isinstance(values.get("batch"), str) and not form_state.batch_text():
+        form_state.set_batch_text(values["batch"])
+    if values.get("level") in generate_state.LEVELS:
+        generate_state.set_level(values["level"])
     inputs = values.get("inputs")
-    if isinstance(inputs, dict) and not state.sources().inputs:
+    if isinstance(inputs, dict) and not input_state.sources().inputs:
         with suppress(StudioError):
             for digest in inputs.values():
                 studio.input_images.size(str(digest))
-            state.set_sources(
+            input_state.set_sources(
                 InputSources({str(role): str(digest) for role, digest in inputs.items()}, str(values.get("parent", "")))
             )
 
 
 def take_typed(values: Mapping[str, Any]) -> None:
     """Put words of text fields that were typed and did not arrive into the form."""
-    state.fill_form({key: str(values[key]) for key in state.TEXT_KEYS if key in values})
+    form_state.fill_form({key: str(values[key]) for key in form_state.TEXT_KEYS if key in values})
     if isinstance(values.get("batch"), str):
-        state.set_batch_text(values["batch"])
+        form_state.set_batch_text(values["batch"])
 
 
 def change_model(studio: Studio) -> None:
     """Select another model, with its own size, steps and CFG scale."""
-    model = studio.catalog.find(state.form()["model.id"])
-    state.fill_form(
+    model = studio.catalog.find(form_state.form()["model.id"])
+    form_state.fill_form(
         {
             "generation.width": model.default_width,
             "generation.height": model.default_height,
             "generation.num_inference_steps": model.default_steps,
-            state.CFG: model.default_cfg_scale,
+            form_state.CFG: model.default_cfg_scale,
         }
     )
 
@@ -83,8 +86,8 @@ def change_model(studio: Studio) -> None:
 def use_model(studio: Studio, model_id: str) -> None:
     """Select a model from another page, which may be the first that is opened."""
     open_form(studio)
-    if state.form()["model.id"] != model_id:
-        state.fill_form({"model.id": model_id})
+    if form_state.form()["model.id"] != model_id:
+        form_state.fill_form({"model.id": model_id})
         change_model(studio)
 
 
@@ -110,13 +113,13 @@ def apply_yaml(studio: Studio, text: str, source: str) -> tuple[list[InputError]
         pass  # in the list already
     if problems:
         return problems, []
-    present = state.form_values()
-    if state.GUIDANCE in values:  # another name of the CFG scale, so the form's own must not stand beside it
-        present.pop(state.CFG, None)
+    present = form_state.form_values()
+    if form_state.GUIDANCE in values:  # another name of the CFG scale, so the form's own must not stand beside it
+        present.pop(form_state.CFG, None)
     try:
         request = studio.requests.new({**present, **values}, source)
     except InputError as problem:
         return [problem], []
-    state.fill_form_from(request)
-    elsewhere = set(values) - set(state.form_keys()) - {state.GUIDANCE}
+    form_state.fill_form_from(request)
+    elsewhere = set(values) - set(form_state.form_keys()) - {form_state.GUIDANCE}
     return [], sorted(elsewhere)

@@ -12,11 +12,17 @@ from core.errors import StudioError
 from core.studio import Studio
 from core.studio.diagnostics import Issue
 from core.types import GenerationRequest, ImageRecord
-from ui import prompts, state
+from ui import prompts
 from ui.actions.form import open_form
 from ui.actions.input_images import with_images
 from ui.actions.studio_calls import submit
 from ui.i18n import t
+from ui.state import current_page as page_state
+from ui.state import form as form_state
+from ui.state import generate_page as generate_state
+from ui.state import input_images as input_state
+from ui.state import prompt_help as prompt_help_state
+from ui.state import session
 
 QUICK_RELOAD = 3.0  # seconds: a reload that took less last time is not asked about
 CHECK_SEED = 20_260_101  # marks a quick check, so that F5 still knows one when it sees it
@@ -27,25 +33,25 @@ def generate(studio: Studio, changes: Mapping[str, Any] | None = None) -> None:
 
     What brings a prompt of its own, such as the quick check, is generated from that alone.
     """
-    values = {**state.form_values(), **(changes or {})}
+    values = {**form_state.form_values(), **(changes or {})}
     try:
         from_text = "generation.prompt" in (changes or {})
         request = with_images(studio, studio.requests.expanded(values, t("wildcards.source")), values, from_text)
-        request = replace(request, original_prompt=state.original_prompt(values["generation.prompt"] or ""))
+        request = replace(request, original_prompt=prompt_help_state.original_prompt(values["generation.prompt"] or ""))
     except StudioError as error:
-        state.set_errors([error])
+        page_state.set_errors([error])
         return
     seconds = studio.worker.status().load_seconds
     quick = seconds is not None and seconds < QUICK_RELOAD
-    if not quick and state.ask_reload(reloads(studio, request), changes or {}):
+    if not quick and generate_state.ask_reload(reloads(studio, request), changes or {}):
         return
-    if submit(studio, request, state.terms()):
-        state.forget_when()
+    if submit(studio, request, generate_state.terms()):
+        generate_state.forget_when()
 
 
 def single_request(studio: Studio) -> GenerationRequest:
     """Return what the form asks for as one image, with its input images. Raises InputError."""
-    values = {**state.form_values(), "generation.num_images": 1}
+    values = {**form_state.form_values(), "generation.num_images": 1}
     request = with_images(studio, studio.requests.expanded(values, t("wildcards.source")), values)
     return request.per_image_requests()[0] if request.images else request
 
@@ -66,31 +72,31 @@ def reloads(studio: Studio, request: GenerationRequest) -> dict[str, Any]:
 
 def reload_now(studio: Studio) -> None:
     """Submit after the question about reloading; the same change is not asked about again."""
-    changes = state.agree_reload()
+    changes = generate_state.agree_reload()
     generate(studio, changes)
 
 
 def keep_loaded(values: Mapping[str, Any]) -> None:
     """Put the values in effect back into the form."""
-    state.drop_reload()
-    state.fill_form(values)
+    generate_state.drop_reload()
+    form_state.fill_form(values)
 
 
 def submit_batch(studio: Studio, given: bytes | str, source: str) -> None:
     """Queue the images of a file or of pasted prompts as one job; the form says what they have in common."""
     try:
-        values = state.form_values()
+        values = form_state.form_values()
         request = with_images(studio, studio.requests.new_batch(given, values, source), values)
     except StudioError as error:
-        state.set_errors([error])
+        page_state.set_errors([error])
         return
-    if submit(studio, request, state.terms()):
-        state.forget_when()
+    if submit(studio, request, generate_state.terms()):
+        generate_state.forget_when()
 
 
 def quick_check(studio: Studio) -> None:
     """Queue a fixed prompt and seed with the present settings, to see whether they work."""
-    library = prompts.library_for(state.form()["model.id"], studio.settings.configs / "prompts")
+    library = prompts.library_for(form_state.form()["model.id"], studio.settings.configs / "prompts")
     words = library.samples[0].text["en"] if library else "a house"
     generate(studio, {"generation.prompt": words, "generation.seed": CHECK_SEED, "generation.num_images": 1})
 
@@ -102,14 +108,14 @@ def is_check(request: GenerationRequest) -> bool:
 
 def use_parameters(record: ImageRecord) -> None:
     """Put everything that made the image into the form, with its own template where it had one."""
-    state.fill_form_from(record.request)
+    form_state.fill_form_from(record.request)
     if record.request.template:
-        state.fill_form({"generation.prompt": record.request.template})
+        form_state.fill_form({"generation.prompt": record.request.template})
     if record.request.original_prompt:
-        state.take_prompt(record.request.original_prompt, record.request.template or record.request.prompt)
+        prompt_help_state.take_prompt(record.request.original_prompt, record.request.template or record.request.prompt)
     if record.request.negative_template:
-        state.fill_form({"generation.negative_prompt": record.request.negative_template})
-    state.set_sources_of(record.request)
+        form_state.fill_form({"generation.negative_prompt": record.request.negative_template})
+    input_state.set_sources_of(record.request)
 
 
 def hires(studio: Studio, record: ImageRecord) -> None:
@@ -122,8 +128,8 @@ def hires(studio: Studio, record: ImageRecord) -> None:
 
 def use_sample(studio: Studio, sample: prompts.Sample) -> None:
     """Put prompt and seed of a sample card into the form and queue it, without a source image."""
-    state.draw_from_text()
-    state.fill_form({"generation.prompt": sample.text[state.language()], "generation.seed": -1})
+    input_state.draw_from_text()
+    form_state.fill_form({"generation.prompt": sample.text[session.language()], "generation.seed": -1})
     generate(studio, {"generation.seed": sample.seed})
 
 
@@ -135,7 +141,7 @@ def run_again(studio: Studio, request: GenerationRequest, cure: Mapping[str, Any
 def cure(studio: Studio, fault: Issue) -> None:
     """Put the cure into the form, and run again what had the fault."""
     open_form(studio)
-    state.fill_form(fault.cure)
+    form_state.fill_form(fault.cure)
     again = fault.cured()
     if again is not None:
         submit(studio, again)

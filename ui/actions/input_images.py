@@ -14,29 +14,32 @@ from core.config.control_units import read_units, role_of
 from core.errors import StudioError
 from core.studio import Studio
 from core.types import CONTROL, IMAGE, MASK, GenerationRequest, HistoryQuery, ImageRecord, ImageSelection, InputSources
-from ui import state
 from ui.actions.form import open_form
 from ui.actions.studio_calls import submit
+from ui.state import current_page as page_state
+from ui.state import form as form_state
+from ui.state import generate_page as generate_state
+from ui.state import input_images as input_state
 
 
 def with_images(
     studio: Studio, request: GenerationRequest, values: Mapping[str, Any], from_text: bool = False
 ) -> GenerationRequest:
     """Return the request of `values` with the form's images: the source image unless `from_text`, and control images."""
-    if state.sources().inputs and not from_text:
+    if input_state.sources().inputs and not from_text:
         return studio.requests.with_inputs(request, _all_sources(studio, request), values)
     return with_control(studio, request)
 
 
 def _all_sources(studio: Studio, request: GenerationRequest) -> InputSources:
     """Return the source image of the form with its mask, and the control images that the request uses."""
-    sources = state.sources()
+    sources = input_state.sources()
     return InputSources(with_control(studio, replace(request, inputs=dict(sources.inputs))).inputs, sources.parent)
 
 
 def with_control(studio: Studio, request: GenerationRequest) -> GenerationRequest:
     """Return the request with the form's control images that its ControlNets use."""
-    given = state.control_inputs()
+    given = input_state.control_inputs()
     if CONTROL in studio.catalog.find(request.model).inputs:
         used: set[str | None] = {CONTROL}
     else:
@@ -47,71 +50,71 @@ def with_control(studio: Studio, request: GenerationRequest) -> GenerationReques
 
 def control_request(studio: Studio) -> GenerationRequest:
     """Return the request of the form with the images that its ControlNets may see, for their previews."""
-    request = studio.requests.new(state.form_values())
-    source = {role: digest for role, digest in state.sources().inputs.items() if role == IMAGE}
+    request = studio.requests.new(form_state.form_values())
+    source = {role: digest for role, digest in input_state.sources().inputs.items() if role == IMAGE}
     return with_control(studio, replace(request, inputs=source))
 
 
 def keep_control(studio: Studio, data: bytes | None, name: str = "", role: str = CONTROL) -> None:
     """Store the image that was given and put it into the form; None takes it out. A refusal is shown."""
-    state.set_errors(())
+    page_state.set_errors(())
     try:
-        state.set_control_input(studio.input_images.keep(data, name) if data is not None else "", role)
+        input_state.set_control_input(studio.input_images.keep(data, name) if data is not None else "", role)
     except StudioError as error:
-        state.set_errors([error])
+        page_state.set_errors([error])
 
 
 def keep_references(studio: Studio, files: Sequence[tuple[bytes, str]]) -> None:
     """Store further images of an edit, each as (data, name), and put them into the form. A refusal is shown."""
-    state.set_errors(())
+    page_state.set_errors(())
     try:
-        state.set_references(studio.requests.references([studio.input_images.keep(data, name) for data, name in files]))
+        input_state.set_references(studio.requests.references([studio.input_images.keep(data, name) for data, name in files]))
     except StudioError as error:
-        state.set_errors([error])
+        page_state.set_errors([error])
 
 
 def start_from(studio: Studio, data: bytes, name: str, parent: str = "") -> bool:
     """Make this the source image of img2img; the form gets the size that fits it. An unreadable image is reported."""
-    state.set_errors(())
+    page_state.set_errors(())
     try:
         use(studio, studio.input_images.keep(data, name), parent)
     except StudioError as error:
-        state.set_errors([error])
+        page_state.set_errors([error])
         return False
     return True
 
 
 def use(studio: Studio, digest: str, parent: str = "") -> None:
     """Use a stored image as the source image, and show it on the stage for its mask."""
-    state.start_from(digest, parent)
-    state.set_section("img2img", True)
-    state.set_stage_tab(state.MASK)
+    input_state.start_from(digest, parent)
+    generate_state.set_section("img2img", True)
+    generate_state.set_stage_tab(generate_state.MASK)
     fit_size(studio)
 
 
 def fit_size(studio: Studio) -> None:
     """Give the form the size of the source image with what is added to it, as the model can generate it."""
-    values = without_size(state.form_values())
+    values = without_size(form_state.form_values())
     with suppress(StudioError):  # a model that takes none: the card says so
         request = studio.requests.new(values)
         request = studio.requests.with_inputs(request, _all_sources(studio, request), values)
-        state.fill_form({"generation.width": request.width, "generation.height": request.height})
+        form_state.fill_form({"generation.width": request.width, "generation.height": request.height})
 
 
 def detect_boxes(studio: Studio, name: str, confidence: float) -> None:
     """Put the boxes that a detector finds in the source image into the form. What it refuses is shown."""
-    _take_boxes(studio, lambda size: studio.requests.detected_boxes(state.sources().inputs[IMAGE], size, name, confidence))
+    _take_boxes(studio, lambda size: studio.requests.detected_boxes(input_state.sources().inputs[IMAGE], size, name, confidence))
 
 
 def boxes_of_mask(studio: Studio) -> None:
     """Turn each painted part of the mask into a box of its own, in place of the mask."""
-    if _take_boxes(studio, lambda size: studio.requests.painted_boxes(state.sources().inputs[MASK], size)):
-        state.set_mask("")
+    if _take_boxes(studio, lambda size: studio.requests.painted_boxes(input_state.sources().inputs[MASK], size)):
+        input_state.set_mask("")
 
 
 def boxes_on_source(size: tuple[int, int]) -> tuple[Box, ...]:
     """Return the form's boxes, which are pixels of the file, in pixels of the source image of `size`."""
-    values = state.form()
+    values = form_state.form()
     width, height = int(values["generation.width"]), int(values["generation.height"])
     try:
         boxes = read_boxes(values[BOXES], "form")
@@ -126,20 +129,20 @@ def boxes_on_source(size: tuple[int, int]) -> tuple[Box, ...]:
 def draw_boxes(studio: Studio, boxes: Sequence[Box]) -> None:
     """Put the boxes that were drawn on the source image into the form, with its size; none leave the size as it is."""
     if not _take_boxes(studio, lambda size: tuple(str(box) for box in boxes)):
-        state.fill_form({BOXES: ()})
+        form_state.fill_form({BOXES: ()})
 
 
 def _take_boxes(studio: Studio, find: Callable[[tuple[int, int]], tuple[str, ...]]) -> bool:
     """Put boxes into the form, and give it the size of the source image, which they are pixels of; True when there are any."""
-    state.set_errors(())
+    page_state.set_errors(())
     try:
-        size = studio.input_images.size(state.sources().inputs[IMAGE])
+        size = studio.input_images.size(input_state.sources().inputs[IMAGE])
         boxes = find(size)
     except StudioError as error:
-        state.set_errors([error])
+        page_state.set_errors([error])
         return False
     if boxes:
-        state.fill_form({BOXES: boxes, "generation.width": size[0], "generation.height": size[1]})
+        form_state.fill_form({BOXES: boxes, "generation.width": size[0], "generation.height": size[1]})
     return bool(boxes)
 
 
@@ -149,23 +152,23 @@ def send_to_form(studio: Studio, record: ImageRecord) -> bool:
     try:
         data = studio.history.file(record.id).read_bytes()
     except (StudioError, OSError) as error:
-        state.set_errors([error if isinstance(error, StudioError) else StudioError(detail=error)])
+        page_state.set_errors([error if isinstance(error, StudioError) else StudioError(detail=error)])
         return False
     own = {name: getattr(record.request, name) for name in ("prompt", "negative_prompt")}
-    state.fill_form({f"generation.{name}": words for name, words in own.items()})
+    form_state.fill_form({f"generation.{name}": words for name, words in own.items()})
     return start_from(studio, data, record.file, record.id)
 
 
 def upscale(studio: Studio, record: ImageRecord) -> None:
     """Queue a job that enlarges an image of the history, by the factor and the upscaler of the form."""
     open_form(studio)
-    state.set_errors(())
-    values = {key: state.form_values()[key] for key in ("upscale.by", "upscale.method")}
+    page_state.set_errors(())
+    values = {key: form_state.form_values()[key] for key in ("upscale.by", "upscale.method")}
     try:
         digest = studio.input_images.keep(studio.history.file(record.id).read_bytes(), record.file)
         request = studio.requests.upscaled(digest, values, record.request, record.id)
     except (StudioError, OSError) as error:
-        state.set_errors([error if isinstance(error, StudioError) else StudioError(detail=error)])
+        page_state.set_errors([error if isinstance(error, StudioError) else StudioError(detail=error)])
         return
     submit(studio, request)
 
@@ -175,15 +178,15 @@ def upscale_all(studio: Studio, selection: ImageSelection) -> None:
     ids = studio.history.ids(selection) if isinstance(selection, HistoryQuery) else selection
     for image_id in ids:
         upscale(studio, studio.history.get(image_id))
-        if state.errors():
+        if page_state.errors():
             return
 
 
 def steps(studio: Studio) -> tuple[int, int] | None:
     """Return (steps that will run, steps set) of the form; None while its request is invalid."""
     try:
-        request = studio.requests.new(state.form_values())
-        request = studio.requests.with_inputs(request, _all_sources(studio, request), state.form_values())
+        request = studio.requests.new(form_state.form_values())
+        request = studio.requests.with_inputs(request, _all_sources(studio, request), form_state.form_values())
     except StudioError:
         return None
     return studio.requests.steps_run(request), request.num_inference_steps

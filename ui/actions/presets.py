@@ -7,51 +7,53 @@ from typing import Any
 
 from core.errors import StudioError
 from core.studio import Studio
-from ui import state
+from ui.state import current_page as page_state
+from ui.state import form as form_state
+from ui.state import generate_page as generate_state
 
 
 def values_of_form() -> dict[str, Any]:
     """Return what a preset of the present form holds."""
     return {
-        key: value for key, value in state.form_values().items() if key not in ("generation.prompt", "generation.seed")
+        key: value for key, value in form_state.form_values().items() if key not in ("generation.prompt", "generation.seed")
     }
 
 
 def apply_preset(studio: Studio, name: str) -> None:
     """Put a preset into the form, over the defaults of its model; what it does not name stays as it is."""
-    state.set_errors(())
+    page_state.set_errors(())
     try:
         values = studio.presets.get(name).values
         request = studio.requests.new({**_present(studio, values), **values}, name)
     except StudioError as error:
-        state.set_errors([error])
+        page_state.set_errors([error])
         return
     own = {f"generation.{key}" for key in ("prompt", "seed")}
-    state.fill_form({key: value for key, value in state.request_values(request).items() if key not in own})
-    state.set_preset(name)
+    form_state.fill_form({key: value for key, value in form_state.request_values(request).items() if key not in own})
+    generate_state.set_preset(name)
 
 
 def _present(studio: Studio, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the form's values, without the sizes and steps of another model than the preset's."""
-    present = state.form_values()
+    present = form_state.form_values()
     model = values.get("model.id", present["model.id"])
-    if state.GUIDANCE in values:  # else the form's CFG scale would stand beside it
-        present.pop(state.CFG, None)
+    if form_state.GUIDANCE in values:  # else the form's CFG scale would stand beside it
+        present.pop(form_state.CFG, None)
     if model == present["model.id"]:
         return present
-    left_out = ("generation.width", "generation.height", "generation.num_inference_steps", state.CFG)
+    left_out = ("generation.width", "generation.height", "generation.num_inference_steps", form_state.CFG)
     return {key: value for key, value in present.items() if key not in left_out}
 
 
 def save_preset(studio: Studio, name: str) -> None:
     """Save the form under a name."""
-    _try(lambda: state.set_preset(studio.presets.save(name, values_of_form()).name))
+    _try(lambda: generate_state.set_preset(studio.presets.save(name, values_of_form()).name))
 
 
 def delete_preset(studio: Studio, name: str) -> None:
     """Delete an own preset; the form stays as it is."""
     _try(lambda: studio.presets.delete(name))
-    state.set_preset("")
+    generate_state.set_preset("")
 
 
 def import_preset(studio: Studio, text: str, name: str) -> None:
@@ -65,18 +67,18 @@ def is_modified(studio: Studio, name: str) -> bool:
     try:
         values = studio.presets.get(name).values
         wanted = studio.requests.new({**_present(studio, values), **values}, name)
-        present = studio.requests.new(state.form_values(), name)
+        present = studio.requests.new(form_state.form_values(), name)
     except StudioError:
         return True
-    keys = [key for key in state.request_values(wanted) if key not in ("generation.prompt", "generation.seed")]
-    return any(state.request_values(wanted)[key] != state.request_values(present)[key] for key in keys)
+    keys = [key for key in form_state.request_values(wanted) if key not in ("generation.prompt", "generation.seed")]
+    return any(form_state.request_values(wanted)[key] != form_state.request_values(present)[key] for key in keys)
 
 
 def _try(act: Any) -> bool:
-    state.set_errors(())
+    page_state.set_errors(())
     try:
         act()
     except StudioError as error:
-        state.set_errors([error])
+        page_state.set_errors([error])
         return False
     return True

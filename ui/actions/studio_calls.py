@@ -7,16 +7,18 @@ from collections.abc import Callable, Sequence
 from core.errors import StudioError
 from core.studio import Studio
 from core.types import GenerationRequest, Job, SubmitOptions
-from ui import state
+from ui.state import current_page as page_state
+from ui.state import generate_page as generate_state
+from ui.state import session
 
 
 def ask(verb: Callable[..., object], *arguments: object) -> None:
     """Call one of the studio's verbs; a refusal is shown, and the errors before it are done with."""
-    state.set_errors(())
+    page_state.set_errors(())
     try:
         verb(*arguments)
     except StudioError as error:
-        state.set_errors([error])
+        page_state.set_errors([error])
 
 
 def cancel(studio: Studio, job_id: str) -> None:
@@ -31,12 +33,12 @@ def cancel_all(studio: Studio, job_ids: Sequence[str]) -> None:
 def submit(studio: Studio, request: GenerationRequest, terms: SubmitOptions | None = None) -> bool:
     """Queue a complete request and watch it on the stage, which the mask gives free."""
     try:
-        state.watch(studio.queue.submit(request, terms or SubmitOptions(client=state.client())).id)
+        generate_state.watch(studio.queue.submit(request, terms or SubmitOptions(client=session.client())).id)
     except StudioError as error:
-        state.set_errors([error])
+        page_state.set_errors([error])
         return False
-    if state.stage_tab() == state.MASK:
-        state.set_stage_tab(state.RESULT)
+    if generate_state.stage_tab() == generate_state.MASK:
+        generate_state.set_stage_tab(generate_state.RESULT)
     return True
 
 

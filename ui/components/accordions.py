@@ -12,7 +12,8 @@ from core.config.options import GROUPS, SCHEMA
 from core.config.schema import Option
 from core.studio import Studio
 from core.types import CONTROL, IMAGE, MASK, ModelInfo
-from ui import actions, formats, state
+from ui import formats
+from ui.actions import generate as generate_actions
 from ui.components import (
     batch_panel,
     control_panel,
@@ -25,6 +26,12 @@ from ui.components import (
     xy_plot,
 )
 from ui.i18n import localized, t
+from ui.state import control_units as unit_state
+from ui.state import form as form_state
+from ui.state import generate_page as generate_state
+from ui.state import input_images as input_state
+from ui.state import loras as lora_state
+from ui.state import session
 
 SEARCH = "option_search"
 EXPERT = "expert"
@@ -41,19 +48,19 @@ class Section:
 
 
 SECTIONS = (
-    Section("img2img", "add_photo_alternate", state.BASIC, ("img2img", "inpaint", "outpaint")),
-    Section("hires", "hd", state.BASIC, ("hires", "upscale")),
-    Section("control", "polyline", state.BASIC, ("controlnet",)),
-    Section("lora", "extension", state.BASIC, ("lora",)),
-    Section("sampler", "ssid_chart", state.ADVANCED, ("sampling", "cfg")),
-    Section("xy", "grid_on", state.ADVANCED),
-    Section("batch", "dynamic_feed", state.BASIC),
-    Section("rope", "aspect_ratio", state.ADVANCED, ("size", "rope")),
-    Section("vae", "dashboard", state.ADVANCED, ("vae",)),
-    Section("performance", "speed", state.ADVANCED, ("precision", "attention", "memory", "performance", "compile")),
-    Section("output", "save", state.ADVANCED, ("output", "preview")),
-    Section(EXPERT, "science", state.EXPERT),
-    Section("yaml", "code", state.ADVANCED),
+    Section("img2img", "add_photo_alternate", generate_state.BASIC, ("img2img", "inpaint", "outpaint")),
+    Section("hires", "hd", generate_state.BASIC, ("hires", "upscale")),
+    Section("control", "polyline", generate_state.BASIC, ("controlnet",)),
+    Section("lora", "extension", generate_state.BASIC, ("lora",)),
+    Section("sampler", "ssid_chart", generate_state.ADVANCED, ("sampling", "cfg")),
+    Section("xy", "grid_on", generate_state.ADVANCED),
+    Section("batch", "dynamic_feed", generate_state.BASIC),
+    Section("rope", "aspect_ratio", generate_state.ADVANCED, ("size", "rope")),
+    Section("vae", "dashboard", generate_state.ADVANCED, ("vae",)),
+    Section("performance", "speed", generate_state.ADVANCED, ("precision", "attention", "memory", "performance", "compile")),
+    Section("output", "save", generate_state.ADVANCED, ("output", "preview")),
+    Section(EXPERT, "science", generate_state.EXPERT),
+    Section("yaml", "code", generate_state.ADVANCED),
 )
 
 
@@ -69,25 +76,25 @@ def draw(studio: Studio, model: ModelInfo | None) -> None:
         panel.found(search)
         return
     for section in SECTIONS:
-        if state.LEVELS.index(section.level) <= state.LEVELS.index(level):
+        if generate_state.LEVELS.index(section.level) <= generate_state.LEVELS.index(level):
             panel.section(section)
     panel.unsupported()
     st.button(
         t("options.reset"), key="options_reset", icon=":material/restart_alt:", type="tertiary",
-        on_click=lambda: state.fill_form(studio.settings.request_options()),
+        on_click=lambda: form_state.fill_form(studio.settings.request_options()),
     )  # fmt: skip
 
 
 def _level() -> str:
     """Return which options are shown; kept over pages, as the widget's value alone is not."""
-    key = state.labelled("level_select")
-    state.give_widget(key, state.level())
+    key = session.labelled("level_select")
+    form_state.give_widget(key, generate_state.level())
     st.selectbox(
-        t("options.level"), state.LEVELS, key=key, label_visibility="collapsed",
-        format_func={name: t(f"level.{name}") for name in state.LEVELS}.__getitem__,
-        on_change=lambda: state.set_level(st.session_state[key]),
+        t("options.level"), generate_state.LEVELS, key=key, label_visibility="collapsed",
+        format_func={name: t(f"level.{name}") for name in generate_state.LEVELS}.__getitem__,
+        on_change=lambda: generate_state.set_level(st.session_state[key]),
     )  # fmt: skip
-    return state.level()
+    return generate_state.level()
 
 
 class _Panel:
@@ -99,7 +106,7 @@ class _Panel:
         self._cannot: Mapping[str, Mapping[str, str]] = model.cannot if model else {}
         self._worker = studio.worker.status()
         self._level = level
-        self._values = state.form_values()
+        self._values = form_state.form_values()
         self._own: dict[str, Callable[[], None]] = {
             "img2img": lambda: input_card.draw(studio, model),
             "hires": self._hires,
@@ -117,14 +124,14 @@ class _Panel:
             return
         if section.name == "control" and not self._controlled() and UNITS in self._cannot:
             return
-        key, is_open = state.section_key(section.name), state.section_open(section.name)
-        state.give_widget(key, is_open)
+        key, is_open = generate_state.section_key(section.name), generate_state.section_open(section.name)
+        form_state.give_widget(key, is_open)
         # while it is open its header stays as it was: another label would be another element, and closed
-        summary = state.section_summary(section.name, self._summary(section, options))
+        summary = generate_state.section_summary(section.name, self._summary(section, options))
         panel = st.expander(
             f"{t(f'section.{section.name}')} :gray[· {formats.literal(summary)}]" if summary else t(f"section.{section.name}"),
             key=key, icon=f":material/{section.icon}:",
-            on_change=lambda: state.set_section(section.name, bool(st.session_state[key])),
+            on_change=lambda: generate_state.set_section(section.name, bool(st.session_state[key])),
         )  # fmt: skip
         if not is_open:
             return
@@ -136,7 +143,7 @@ class _Panel:
             if section.name == "performance":
                 st.button(
                     t("check.button"), key="quick_check", icon=":material/fact_check:", help=t("check.help"),
-                    on_click=actions.quick_check, args=(self._studio,),
+                    on_click=generate_actions.quick_check, args=(self._studio,),
                 )  # fmt: skip
 
     def found(self, search: str) -> None:
@@ -170,8 +177,8 @@ class _Panel:
         """Return the options of an accordion that the model supports, at the present level."""
         supported = [option for option in SCHEMA.panel("advanced") if option.key not in self._cannot]
         if section.name == EXPERT:
-            return [option for option in supported if option.level == state.EXPERT]
-        return [option for option in supported if option.group in section.groups and option.level != state.EXPERT]
+            return [option for option in supported if option.level == generate_state.EXPERT]
+        return [option for option in supported if option.group in section.groups and option.level != generate_state.EXPERT]
 
     def _grouped(self, options: Sequence[Option]) -> None:
         groups = [group for group in GROUPS if any(option.group == group for option in options)]
@@ -199,7 +206,7 @@ class _Panel:
     def _summary(self, section: Section, options: Iterable[Option]) -> str:
         """Return what is set in an accordion, for its header."""
         if section.name == "img2img":
-            inputs = state.sources().inputs
+            inputs = input_state.sources().inputs
             strength = f"{self._values[input_card.STRENGTH]:g}"
             if IMAGE not in inputs:
                 return t("value.off")
@@ -210,10 +217,10 @@ class _Panel:
             return f"{self._values['hires.scale']:g}×" if self._values["hires.enabled"] else t("value.off")
         if section.name == "control":
             if not self._controlled():
-                return ", ".join(unit.name for unit in state.control_units()) or t("value.off")
-            return t("value.on") if CONTROL in state.control_inputs() else t("summary.missing")
+                return ", ".join(unit.name for unit in unit_state.control_units()) or t("value.off")
+            return t("value.on") if CONTROL in input_state.control_inputs() else t("summary.missing")
         if section.name == "lora":
-            uses = state.lora_uses()
+            uses = lora_state.lora_uses()
             return ", ".join(f"{use.name} {use.weight:g}" for use in uses[:2]) + ("…" if uses[2:] else "")
         if section.name == "batch":
             return batch_panel.summary()

@@ -12,9 +12,12 @@ from core.config.loader import profile_names
 from core.errors import StudioError
 from core.studio import Studio
 from core.types import ModelInfo, SubmitOptions
-from ui import prompts, state
+from ui import prompts
 from ui.components import custom_components, overrides
 from ui.i18n import localized, t
+from ui.state import benchmark as benchmark_state
+from ui.state import current_page as page_state
+from ui.state import session
 
 MODELS_PAGE = "views/models.py"
 ALL = "all"  # what overrides the settings in every column
@@ -31,7 +34,7 @@ def draw(studio: Studio) -> None:
 
 def _fields(studio: Studio, models: dict[str, ModelInfo]) -> None:
     """The columns, what they share, and the button."""
-    rows = state.benchmark_rows()
+    rows = benchmark_state.benchmark_rows()
     with st.grid(4, min_column_width=250, gap="small", key="benchmark_columns"):
         for number, row in enumerate(rows, start=1):
             with st.container(border=True, key=f"benchmark_column_{number}"):
@@ -41,21 +44,21 @@ def _fields(studio: Studio, models: dict[str, ModelInfo]) -> None:
         key="add_column",
         icon=":material/add:",
         disabled=len(rows) >= plan.MAX_COLUMNS,
-        on_click=state.add_benchmark_row,
+        on_click=benchmark_state.add_benchmark_row,
     )
     with st.grid(2, min_column_width=300, gap="small", key="benchmark_shared"):
         with st.container(key="benchmark_prompts"):
-            st.text_area(t("benchmark.prompts"), key=state.PROMPTS, height=120, persist_state="session")
+            st.text_area(t("benchmark.prompts"), key=benchmark_state.PROMPTS, height=120, persist_state="session")
         with st.container():
             with st.container(key="benchmark_seeds"):
-                st.text_input(t("benchmark.seeds"), key=state.SEEDS, persist_state="session")
+                st.text_input(t("benchmark.seeds"), key=benchmark_state.SEEDS, persist_state="session")
             overrides.draw(t("benchmark.shared"), ALL)
             with st.expander(t("benchmark.as_text"), key="shared_as_text"):
                 st.text_area(
-                    t("benchmark.text_of_options"), key=state.SHARED, height=68, placeholder="generation.width = 512",
+                    t("benchmark.text_of_options"), key=benchmark_state.SHARED, height=68, placeholder="generation.width = 512",
                     help=t("benchmark.options_help"), persist_state="session",
                 )  # fmt: skip
-    missing = [models[name] for row in rows if (name := state.column_text("model", row)) in models]
+    missing = [models[name] for row in rows if (name := benchmark_state.column_text("model", row)) in models]
     unusable = any(info.problem is not None for info in missing)
     st.caption(_count(len(rows)))
     st.button(
@@ -75,16 +78,16 @@ def _keep(studio: Studio) -> None:
     Drawn before the fields: what is seen on the page has been kept, also when it is loaded anew at that moment.
     """
     texts = {
-        state.PROMPTS: ".st-key-benchmark_prompts",
-        state.SEEDS: ".st-key-benchmark_seeds",
-        state.SHARED: ".st-key-shared_as_text",
+        benchmark_state.PROMPTS: ".st-key-benchmark_prompts",
+        benchmark_state.SEEDS: ".st-key-benchmark_seeds",
+        benchmark_state.SHARED: ".st-key-shared_as_text",
     }
-    for number, row in enumerate(state.benchmark_rows(), start=1):
-        texts[state.column_field("options", row)] = f".st-key-as_text_{number}"
+    for number, row in enumerate(benchmark_state.benchmark_rows(), start=1):
+        texts[benchmark_state.column_field("options", row)] = f".st-key-as_text_{number}"
     custom_components.draft(
-        "benchmark", state.benchmark_fields(), texts, form=".st-key-benchmark_form",
-        on_restored=lambda kept: state.restore_benchmark(_usable(studio, kept)),
-        on_typed=lambda typed: state.set_benchmark_texts({key: typed[key] for key in texts if key in typed}),
+        "benchmark", benchmark_state.benchmark_fields(), texts, form=".st-key-benchmark_form",
+        on_restored=lambda kept: benchmark_state.restore_benchmark(_usable(studio, kept)),
+        on_typed=lambda typed: benchmark_state.set_benchmark_texts({key: typed[key] for key in texts if key in typed}),
     )  # fmt: skip
 
 
@@ -100,7 +103,7 @@ def _usable(studio: Studio, kept: Mapping[str, Any]) -> dict[str, Any]:
             found[field] = overrides.checked(key, value) if key else overrides.known(value)
         elif name in allowed:
             found[field] = value if value in allowed[name] else None
-        elif field == state.COLUMNS:
+        elif field == benchmark_state.COLUMNS:
             found[field] = [row for row in value if isinstance(row, int)][: plan.MAX_COLUMNS]
         elif name in ("shared", "prompts", "seeds", "options"):
             found[field] = str(value or "")
@@ -117,32 +120,32 @@ def _column(studio: Studio, models: dict[str, ModelInfo], number: int, row: int,
                 icon=":material/close:",
                 help=t("benchmark.remove"),
                 type="tertiary",
-                on_click=state.remove_benchmark_row,
+                on_click=benchmark_state.remove_benchmark_row,
                 args=(row,),
             )
     st.selectbox(
         t("benchmark.model"),
         list(models),
-        key=state.labelled(state.column_field("model", row)),
+        key=session.labelled(benchmark_state.column_field("model", row)),
         format_func=lambda name: _name(models[name]),
         persist_state="session",
     )
-    info = models.get(state.column_text("model", row))
+    info = models.get(benchmark_state.column_text("model", row))
     if info is not None and info.problem is not None:
-        st.text(info.problem.message(state.language()))
+        st.text(info.problem.message(session.language()))
         if st.button(t("benchmark.get"), key=f"get_model_{number}", icon=":material/download:"):
             st.switch_page(MODELS_PAGE)
     st.selectbox(
         t("benchmark.profile"),
         ["", *profile_names(studio.settings.configs)],
-        key=state.labelled(state.column_field("profile", row)),
+        key=session.labelled(benchmark_state.column_field("profile", row)),
         format_func=lambda name: name or t("benchmark.no_profile"),
         persist_state="session",
     )
     overrides.draw(t("benchmark.options"), str(row))
     with st.expander(t("benchmark.as_text"), key=f"as_text_{number}"):
         st.text_area(
-            t("benchmark.text_of_options"), key=state.column_field("options", row), height=90,
+            t("benchmark.text_of_options"), key=benchmark_state.column_field("options", row), height=90,
             placeholder="generation.num_inference_steps = 4", help=t("benchmark.options_help"), persist_state="session",
         )  # fmt: skip
 
@@ -157,42 +160,42 @@ def _prefill(studio: Studio, models: dict[str, ModelInfo]) -> None:
     first = first if first in models else next(iter(models))
     others = [info.id for info in models.values() if info.problem is None and info.id != first]
     library = prompts.library_for(first, studio.settings.configs / "prompts")
-    words = [sample.text[state.language()] for sample in library.samples[:2]] if library else []
-    values: dict[str, object] = {state.PROMPTS: "\n".join(words), state.SEEDS: "1, 2"}
-    for row in state.benchmark_rows():
-        values[state.column_field("model", row)] = others[0] if others and row != 1 else first
-        values[state.column_field("profile", row)] = "draft" if row == 2 and not others else ""
-    state.prefill_benchmark(values)
+    words = [sample.text[session.language()] for sample in library.samples[:2]] if library else []
+    values: dict[str, object] = {benchmark_state.PROMPTS: "\n".join(words), benchmark_state.SEEDS: "1, 2"}
+    for row in benchmark_state.benchmark_rows():
+        values[benchmark_state.column_field("model", row)] = others[0] if others and row != 1 else first
+        values[benchmark_state.column_field("profile", row)] = "draft" if row == 2 and not others else ""
+    benchmark_state.prefill_benchmark(values)
 
 
 def _count(columns: int) -> str:
     """Return how many images it will be; seeds that can't be read are told when it is started."""
     words = len(_prompts())
     try:
-        seeds = len(plan.read_seeds(state.benchmark_text(state.SEEDS), "form"))
+        seeds = len(plan.read_seeds(benchmark_state.benchmark_text(benchmark_state.SEEDS), "form"))
     except StudioError:
         return ""
     return t("benchmark.count", columns=columns, prompts=words, seeds=seeds, total=columns * words * seeds)
 
 
 def _prompts() -> list[str]:
-    return [line.strip() for line in state.benchmark_text(state.PROMPTS).splitlines() if line.strip()]
+    return [line.strip() for line in benchmark_state.benchmark_text(benchmark_state.PROMPTS).splitlines() if line.strip()]
 
 
 def _start(studio: Studio) -> None:
     """Queue it and open it; a problem leaves everything as it is and is shown."""
-    state.set_errors(())
+    page_state.set_errors(())
     try:
-        shared = {**plan.read_values(state.benchmark_text(state.SHARED), "form"), **overrides.values(ALL)}
+        shared = {**plan.read_values(benchmark_state.benchmark_text(benchmark_state.SHARED), "form"), **overrides.values(ALL)}
         specs = []
-        for number, row in enumerate(state.benchmark_rows(), start=1):
-            written = plan.read_values(state.column_text("options", row), plan.place_of(number))
+        for number, row in enumerate(benchmark_state.benchmark_rows(), start=1):
+            written = plan.read_values(benchmark_state.column_text("options", row), plan.place_of(number))
             own = {**written, **overrides.values(str(row))}
-            model, profile = state.column_text("model", row), state.column_text("profile", row)
+            model, profile = benchmark_state.column_text("model", row), benchmark_state.column_text("profile", row)
             specs.append(plan.ColumnSpec(model, profile, {**shared, **own}))
-        seeds = plan.read_seeds(state.benchmark_text(state.SEEDS), "form")
-        benchmark = plan.start(studio, specs, _prompts(), seeds, SubmitOptions(client=state.client()))
+        seeds = plan.read_seeds(benchmark_state.benchmark_text(benchmark_state.SEEDS), "form")
+        benchmark = plan.start(studio, specs, _prompts(), seeds, SubmitOptions(client=session.client()))
     except StudioError as error:
-        state.set_errors([error])
+        page_state.set_errors([error])
         return
-    state.set_open_benchmark(benchmark.id)
+    benchmark_state.set_open_benchmark(benchmark.id)

@@ -14,10 +14,11 @@ import streamlit as st
 from core.benchmark.report import BenchmarkReport, ColumnResult, Metrics
 from core.benchmark.votes import tallies
 from core.types import ImageRecord, JobState, Vote
-from ui import formats, state
+from ui import formats
 from ui.components import custom_components, thumbnails
 from ui.i18n import t
 from ui.job_words import sentence
+from ui.state import session
 
 WIDEST = 320  # px of a column of images: thumbnails are no larger
 ALIKE = 0.02  # values that are nearer to one another than this share of the best are as good
@@ -95,7 +96,7 @@ def _line(name: str, cells: Sequence[str], marked: Sequence[bool] = ()) -> str:
 def _made(measured: ColumnResult) -> str:
     words = f"{measured.figures.made} / {measured.figures.wanted}"
     if measured.error is not None:
-        return f"{words} · {measured.error.message(state.language())}"
+        return f"{words} · {measured.error.message(session.language())}"
     if measured.job is not None and measured.job.state is JobState.QUEUED:
         return f"{words} · {sentence(measured.job)}"
     return words

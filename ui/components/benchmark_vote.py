@@ -11,9 +11,10 @@ from core.benchmark.report import BenchmarkReport
 from core.benchmark.votes import PairResult, VotePair
 from core.studio import Studio
 from core.types import Vote
-from ui import actions, state
+from ui.actions import studio_calls
 from ui.components import custom_components
 from ui.i18n import t
+from ui.state import session
 
 BUTTONS = (  # answer, key on the keyboard, icon
     (voting.LEFT, "Left", ":material/arrow_back:"),
@@ -27,7 +28,7 @@ def draw(studio: Studio, report: BenchmarkReport, votes: Sequence[Vote]) -> None
     if report.active:
         st.info(t("benchmark.vote_later"), icon=":material/hourglass_empty:")
         return
-    voter = state.client()
+    voter = session.client()
     every = voting.questions(report, voter)
     question = voting.next_question(report, votes, voter)
     if not every:
@@ -62,8 +63,8 @@ def _ask(studio: Studio, report: BenchmarkReport, question: VotePair, answered: 
                 key=f"vote_{side}",
                 icon=icon,
                 shortcut=key,
-                on_click=actions.ask,
-                args=(studio.benchmarks.vote, report.benchmark.id, question.answer(side, state.client())),
+                on_click=studio_calls.ask,
+                args=(studio.benchmarks.vote, report.benchmark.id, question.answer(side, session.client())),
             )
 
 

@@ -8,9 +8,13 @@ from core.config.options import SCHEMA
 from core.errors import StudioError
 from core.studio import Studio
 from core.types import CONTROL
-from ui import actions, formats, state
+from ui import formats
+from ui.actions import input_images as input_actions
 from ui.components import parameter_panel
 from ui.i18n import t
+from ui.state import form as form_state
+from ui.state import input_images as input_state
+from ui.state import session
 
 GROUP = "controlnet"
 TYPES = ("png", "jpg", "jpeg", "webp")
@@ -31,7 +35,7 @@ def draw(studio: Studio) -> None:
         option.key.removeprefix(f"{GROUP}."): option for option in SCHEMA.panel("advanced") if option.group == GROUP
     }
     parameter_panel.field(options["preprocessor"])
-    if state.form()[options["preprocessor"].key] == "canny":
+    if form_state.form()[options["preprocessor"].key] == "canny":
         left, right = st.columns(2)
         with left:
             parameter_panel.field(options["canny_low"])
@@ -44,18 +48,18 @@ def draw(studio: Studio) -> None:
 
 def _take(studio: Studio) -> None:
     given = st.session_state.get(_UPLOAD)
-    actions.keep_control(studio, given.getvalue() if given else None, given.name if given else "")
+    input_actions.keep_control(studio, given.getvalue() if given else None, given.name if given else "")
 
 
 def _preview(studio: Studio) -> None:
     """The control image of the form as it stands; what is wrong with it is said in its place."""
-    if CONTROL not in state.control_inputs():
+    if CONTROL not in input_state.control_inputs():
         st.caption(t("control.missing"))
         return
     try:
-        request = actions.with_control(studio, studio.requests.new(state.form_values()))
+        request = input_actions.with_control(studio, studio.requests.new(form_state.form_values()))
         st.image(
             studio.requests.control_image(request), caption=t("control.seen"), width="stretch", output_format="PNG"
         )
     except StudioError as error:
-        st.warning(formats.literal(error.message(state.language())), icon=":material/info:")
+        st.warning(formats.literal(error.message(session.language())), icon=":material/info:")

@@ -10,8 +10,11 @@ from core.config.control_units import BALANCED, CANNY, DEPTH, MODES, MOST, PREPR
 from core.errors import StudioError
 from core.studio import Studio
 from core.types import CONTROLS, GenerationRequest, ModelInfo
-from ui import actions, formats, state
+from ui import formats
+from ui.actions import input_images as input_actions
 from ui.i18n import t
+from ui.state import control_units as unit_state
+from ui.state import session
 
 TYPES = ("png", "jpg", "jpeg", "webp")
 _DEPTH = "depth_preview:"  # session key: what a depth map was asked for
@@ -20,8 +23,8 @@ _DEPTH = "depth_preview:"  # session key: what a depth map was asked for
 def draw(studio: Studio, model: ModelInfo) -> None:
     """Show a row of fields for each unit, and a button for another one."""
     names = list(studio.requests.controlnets(model))
-    units = state.control_units()
-    state.give_units(units, studio.requests.controlnet_weight(model))
+    units = unit_state.control_units()
+    unit_state.give_units(units, studio.requests.controlnet_weight(model))
     for position, unit in enumerate(units):
         with st.container(border=True, key=f"control_unit_{position}"):
             _unit(studio, position, unit, names)
@@ -29,7 +32,7 @@ def draw(studio: Studio, model: ModelInfo) -> None:
         st.caption(t("control.none", folder=formats.literal(studio.requests.controlnet_folder())))
     elif len(units) < MOST:
         st.button(
-            t("control.add"), key="control_add", icon=":material/add:", on_click=state.add_unit, args=(names[0],),
+            t("control.add"), key="control_add", icon=":material/add:", on_click=unit_state.add_unit, args=(names[0],),
         )  # fmt: skip
 
 
@@ -38,7 +41,7 @@ def _unit(studio: Studio, position: int, unit: ControlUnit, names: list[str]) ->
         _select("name", position, list(dict.fromkeys([*names, unit.name])), t("control.network"))
         st.button(
             "", key=f"control_remove_{position}", icon=":material/delete:", help=t("control.remove"),
-            on_click=state.remove_unit, args=(position,),
+            on_click=unit_state.remove_unit, args=(position,),
         )  # fmt: skip
     st.file_uploader(
         t("control.unit_image"), type=TYPES, key=f"control_upload_{position}", help=t("control.unit_image_help"),
@@ -72,25 +75,25 @@ def _types_and_modes(studio: Studio, unit: ControlUnit) -> tuple[Sequence[str], 
 def _select(field: str, position: int, choices: list[str], label: str, labels: dict[str, str] | None = None) -> None:
     shown = labels or {}
     st.selectbox(
-        label, choices, key=state.unit_key(position, field), on_change=state.take_units,
+        label, choices, key=unit_state.unit_key(position, field), on_change=unit_state.take_units,
         format_func=lambda value: shown.get(value, value),
     )  # fmt: skip
 
 
 def _slide(field: str, position: int, low: float, high: float, step: float, label: str) -> None:
-    st.slider(label, low, high, step=step, key=state.unit_key(position, field), on_change=state.take_units)
+    st.slider(label, low, high, step=step, key=unit_state.unit_key(position, field), on_change=unit_state.take_units)
 
 
 def _take(studio: Studio, position: int) -> None:
     given = st.session_state.get(f"control_upload_{position}")
     data, name = (given.getvalue(), given.name) if given else (None, "")
-    actions.keep_control(studio, data, name, CONTROLS[position])
+    input_actions.keep_control(studio, data, name, CONTROLS[position])
 
 
 def _preview(studio: Studio, position: int, unit: ControlUnit) -> None:
     """Show what the unit will see of the form's images; a depth map, which takes seconds, when it is asked for."""
     try:
-        request = actions.control_request(studio)
+        request = input_actions.control_request(studio)
         if unit.preprocessor == DEPTH:
             made = _depth(studio, position, request)
         else:
@@ -98,7 +101,7 @@ def _preview(studio: Studio, position: int, unit: ControlUnit) -> None:
         if made is not None:
             st.image(made, caption=t("control.seen"), width="stretch", output_format="PNG")
     except StudioError as error:
-        st.caption(formats.literal(error.message(state.language())))
+        st.caption(formats.literal(error.message(session.language())))
 
 
 def _depth(studio: Studio, position: int, request: GenerationRequest) -> bytes | None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from core.errors import StudioError
 from core.studio import Studio
 from core.types import Estimate
-from ui import actions, formats, state
+from ui import formats
+from ui.actions import input_images as input_actions
 from ui.i18n import localized, t
+from ui.state import form as form_state
 
 MEGABYTE = 10**6
 
@@ -14,11 +16,11 @@ MEGABYTE = 10**6
 def words(studio: Studio) -> str:
     """Return such as "about 9 s · 13.1 GB"; "" where nothing is known of the model."""
     try:
-        estimate = studio.estimates.of(studio.requests.new(state.form_values()))
+        estimate = studio.estimates.of(studio.requests.new(form_state.form_values()))
     except StudioError:
         return ""
     parts = [*_time(estimate), *_memory(studio, estimate)]
-    if estimate.measured and (run := actions.steps(studio)) and run[0] != run[1]:
+    if estimate.measured and (run := input_actions.steps(studio)) and run[0] != run[1]:
         parts.append(t("cost.steps", steps=run[0]))
     if not estimate.fits:
         parts.append(localized(estimate.reasons[-1]))

@@ -6,7 +6,7 @@ import streamlit as st
 
 from core.studio import Studio
 from core.studio.queue_end import NONE
-from ui import actions
+from ui.actions import studio_calls
 from ui.i18n import t
 
 LOOK_SECONDS = 1.0
@@ -28,5 +28,5 @@ def _banner(studio: Studio) -> None:
         st.warning(said, icon=":material/power_settings_new:")
         st.button(
             t("countdown.stop"), key="countdown_stop", icon=":material/close:", type="primary",
-            on_click=actions.ask, args=(studio.queue_end.countdown.stop,),
+            on_click=studio_calls.ask, args=(studio.queue_end.countdown.stop,),
         )  # fmt: skip

@@ -18,9 +18,10 @@ from core.config.boxes import Box
 from core.server.listing import items, write_query
 from core.types import HistoryPage, HistoryQuery, ImageRecord, ImageSelection, Job, JobState
 from ui import progress_poll as ui_pulse
-from ui import state
 from ui.i18n import t
 from ui.job_words import title
+from ui.state import draft as draft_state
+from ui.state import session
 
 ASSETS = Path(__file__).parents[1] / "assets"
 
@@ -109,7 +110,7 @@ def viewer(src: str, alt: str, size: tuple[int, int], words: Mapping[str, str], 
     _viewer(key=key, data={**data, "words": dict(words)})
 
 
-def session(
+def session_view(
     jobs: Sequence[Job], records: Sequence[ImageRecord], label: str, selected: str | None,
     *, key: str, on_pick: Callable[[str], None], on_job: Callable[[str], None],
 ) -> None:  # fmt: skip
@@ -145,8 +146,8 @@ def draft(
     """
 
     def restored(kept: Mapping[str, Any]) -> None:
-        if not state.draft_asked(name):  # the browser asks again where it hears nothing
-            state.set_draft_asked(name)
+        if not draft_state.draft_asked(name):  # the browser asks again where it hears nothing
+            draft_state.set_draft_asked(name)
             on_restored(kept)
 
     key = f"draft_{name}"
@@ -156,8 +157,8 @@ def draft(
         "texts": dict(texts),
         "form": form,
         "prefix": prefix,
-        "session": state.draft_session(),
-        "fresh": fresh and not state.draft_asked(name),
+        "session": draft_state.draft_session(),
+        "fresh": fresh and not draft_state.draft_asked(name),
         "fills": fills,
     }
     _draft(
@@ -201,7 +202,7 @@ def frame(title: str, app: str, words: Mapping[str, str], *, queue: str) -> None
 
     `words`: "done" of the notification, "count" of the number, with # for it.
     """
-    data = {"title": title, "app": app, "words": dict(words), "queue": queue, "language": state.language()}
+    data = {"title": title, "app": app, "words": dict(words), "queue": queue, "language": session.language()}
     _frame(key="frame", data={**data, "url": ui_pulse.address()})
 
 

@@ -7,8 +7,11 @@ import html
 import streamlit as st
 
 from core.studio import Studio
-from ui import actions, formats, state
+from ui import formats
+from ui.actions import form as form_actions
 from ui.i18n import t
+from ui.state import loras as lora_state
+from ui.state import session
 
 
 def draw(studio: Studio) -> None:
@@ -31,10 +34,10 @@ def draw(studio: Studio) -> None:
                 )  # fmt: skip
         for error in unusable.values():
             with st.container(border=True):
-                st.warning(formats.literal(error.message(state.language())), icon=":material/info:")
+                st.warning(formats.literal(error.message(session.language())), icon=":material/info:")
 
 
 def _use(studio: Studio, name: str) -> None:
     """Put the name into the prompt. The form may not be there yet: this page can be the first that is opened."""
-    actions.open_form(studio)
-    state.add_to_prompt(f"embedding:{name}")
+    form_actions.open_form(studio)
+    lora_state.add_to_prompt(f"embedding:{name}")

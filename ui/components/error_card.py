@@ -9,8 +9,9 @@ from typing import Any
 import streamlit as st
 
 from core.errors import CorruptImageError, OutOfMemoryError, StudioError
-from ui import state
 from ui.i18n import known, t
+from ui.state import form as form_state
+from ui.state import session
 
 # The option that cures an error at a click, where one does.
 CURES: Mapping[str, Mapping[str, Any]] = {
@@ -27,7 +28,7 @@ def draw(
     title = t(f"error.{error.code}") if known(f"error.{error.code}") else t("error.other")
     with st.container(border=True, key=f"problem_{key}"):
         with st.container(horizontal=True, vertical_alignment="top", key=f"{key}_head"):
-            block(title, error.message(state.language()))
+            block(title, error.message(session.language()))
             if on_close is not None:
                 st.button(
                     "",
@@ -59,7 +60,7 @@ def files(errors: Sequence[StudioError], key: str, on_close: Callable[[], None])
     for error in errors:
         known_file = {"file", "detail"} <= error.values.keys()
         name = str(error.values["file"]) if known_file else ""
-        reason = error.localized("detail", state.language()) if known_file else error.message(state.language())
+        reason = error.localized("detail", session.language()) if known_file else error.message(session.language())
         rows.append(f"<dt>{html.escape(name)}</dt><dd>{html.escape(str(reason))}</dd>")
     with st.container(border=True, horizontal=True, vertical_alignment="top", key=f"problem_{key}"):
         st.html(
@@ -78,7 +79,7 @@ def settings_problems(problems: Sequence[StudioError]) -> None:
     with st.container(border=True, key="problem_settings"):
         block(t("error.settings_title"), t("error.settings_text"))
         for problem in problems:
-            st.text(problem.message(state.language()))
+            st.text(problem.message(session.language()))
 
 
 def block(title: str, words: str) -> None:
@@ -87,7 +88,7 @@ def block(title: str, words: str) -> None:
 
 
 def _cured(run_again: Callable[[Mapping[str, Any]], None], cure: Mapping[str, Any]) -> None:
-    state.fill_form(cure)
+    form_state.fill_form(cure)
     run_again(cure)
 
 

@@ -6,7 +6,8 @@ import streamlit as st
 
 from core.studio import Studio
 from core.types import Job, QueueSnapshot
-from ui import actions
+from ui.actions import generate as generate_actions
+from ui.actions import studio_calls
 from ui.components import cost, custom_components, schedule
 from ui.i18n import t
 
@@ -20,16 +21,16 @@ def draw(studio: Studio, snapshot: QueueSnapshot, running: Job | None) -> None:
         st.button(
             t("generate.button_queue", count=count) if count else t("generate.button"),
             key="generate", type="primary", icon=":material/photo_camera:", shortcut="Ctrl+Enter",
-            on_click=actions.generate, args=(studio,),
+            on_click=generate_actions.generate, args=(studio,),
         )  # fmt: skip
         schedule.choice()
         if running is not None:
             st.button(
                 t("job.cancelling") if running.cancel_requested else t("job.cancel"),
                 key="cancel", shortcut="Escape", disabled=running.cancel_requested,
-                on_click=actions.cancel, args=(studio, running.id),
+                on_click=studio_calls.cancel, args=(studio, running.id),
             )  # fmt: skip
             st.button(
                 t("job.pause"), key="pause", shortcut="P", help=t("job.pause_help"), icon=":material/pause:",
-                on_click=actions.ask, args=(studio.queue.pause_job, running.id, True),
+                on_click=studio_calls.ask, args=(studio.queue.pause_job, running.id, True),
             )  # fmt: skip

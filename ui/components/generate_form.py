@@ -14,7 +14,8 @@ from core.config.prompt_weights import SYNTAX, editing, has_syntax
 from core.errors import StudioError
 from core.studio import Studio
 from core.types import GenerationRequest, ModelInfo
-from ui import actions, formats, prompts, state
+from ui import formats, prompts
+from ui.actions import form as form_actions
 from ui.components import (
     custom_components,
     parameter_panel,
@@ -25,6 +26,8 @@ from ui.components import (
     sizes,
 )
 from ui.i18n import localized, t
+from ui.state import form as form_state
+from ui.state import session
 
 PROMPT = "generation.prompt"
 NEGATIVE = "generation.negative_prompt"
@@ -52,17 +55,18 @@ def _model(studio: Studio) -> str:
     models = {
         model.id: model for model in studio.catalog.models() if model.problem is None or model.sources or model.path
     }
-    present = state.form()["model.id"]
+    present = form_state.form()["model.id"]
     ids = list(models) if present in models else [*models, present]
-    key = state.labelled(state.seed_widget("model.id"))
+    key = session.labelled(form_state.seed_widget("model.id"))
     names = {**{model_id: model_id for model_id in ids}, **_names(list(models.values()))}
     selected = models.get(present)
     about = localized(selected.description) if selected else ""
     st.selectbox(
         localized(SCHEMA.options["model.id"].label), ids, format_func=lambda model_id: names.get(model_id, model_id), key=key,
-        help=f"{about}\n\n{localized(SCHEMA.options['model.id'].help)}".strip(), on_change=actions.change_model, args=(studio,),
+        help=f"{about}\n\n{localized(SCHEMA.options['model.id'].help)}".strip(),
+        on_change=form_actions.change_model, args=(studio,),
     )  # fmt: skip
-    return selected.problem.message(state.language()) if selected and selected.problem else ""
+    return selected.problem.message(session.language()) if selected and selected.problem else ""
 
 
 def _names(models: Sequence[ModelInfo]) -> Mapping[str, str]:
@@ -80,14 +84,14 @@ def _prompt(studio: Studio, library: prompts.Library | None, model: ModelInfo | 
     option = SCHEMA.options[PROMPT]
     with st.container(key="prompt"):
         st.text_area(
-            localized(option.label), key=state.seed_widget(PROMPT), height=112, placeholder=t("generate.prompt_hint"),
-            on_change=state.keep_form,
+            localized(option.label), key=form_state.seed_widget(PROMPT), height=112, placeholder=t("generate.prompt_hint"),
+            on_change=form_state.keep_form,
         )  # fmt: skip
     with st.container(horizontal=True, vertical_alignment="center", key="prompt_tools"):
         prompt_builder.draw(library)
         prompt_help.buttons(studio, model)
         _tokens(studio, PROMPT)
-        if any(is_template(state.form()[key] or "") for key in (PROMPT, NEGATIVE)):
+        if any(is_template(form_state.form()[key] or "") for key in (PROMPT, NEGATIVE)):
             with st.popover(
                 t("wildcards.button"), icon=":material/casino:", key="wildcard_preview", on_change="rerun"
             ) as one:
@@ -98,9 +102,9 @@ def _prompt(studio: Studio, library: prompts.Library | None, model: ModelInfo | 
 
 def _tokens(studio: Studio, key: str) -> None:
     """Show how many tokens a prompt has, of those that the text encoder reads; red, with the rest, where it is cut."""
-    prompt = state.form()[key] or ""
+    prompt = form_state.form()[key] or ""
     try:
-        counted = studio.requests.count_tokens(state.form()["model.id"], prompt, state.form_values())
+        counted = studio.requests.count_tokens(form_state.form()["model.id"], prompt, form_state.form_values())
     except StudioError:
         return
     if counted is None or not prompt.strip():
@@ -126,23 +130,23 @@ def _brackets(model: ModelInfo | None) -> None:
     """Say once in a session what of a prompt's brackets is not read: all of them without CLIP, else prompt editing."""
     if model is None:
         return
-    prompts_ = (state.form()[PROMPT] or "", state.form()[NEGATIVE] or "")
+    prompts_ = (form_state.form()[PROMPT] or "", form_state.form()[NEGATIVE] or "")
     if SYNTAX in model.cannot:
         meant, words = any(has_syntax(text) for text in prompts_), t("generate.brackets_are_text")
     else:
-        meant, words = any(editing(text, state.form()[SYNTAX]) for text in prompts_), t("generate.editing_is_emphasis")
-    if meant and state.tell_once("brackets" if SYNTAX in model.cannot else "editing"):
+        meant, words = any(editing(text, form_state.form()[SYNTAX]) for text in prompts_), t("generate.editing_is_emphasis")
+    if meant and session.tell_once("brackets" if SYNTAX in model.cannot else "editing"):
         st.toast(words, icon=":material/info:", duration="long")
 
 
 def _preview(studio: Studio) -> None:
     """Show what the next images will be asked for."""
     try:
-        request = studio.requests.expanded(state.form_values(), t("wildcards.source"))
+        request = studio.requests.expanded(form_state.form_values(), t("wildcards.source"))
     except StudioError as error:
-        custom_components.quiet(error.message(state.language()))
+        custom_components.quiet(error.message(session.language()))
         return
-    st.caption(t("wildcards.example") if state.form_values()["generation.seed"] < 0 else t("wildcards.next"))
+    st.caption(t("wildcards.example") if form_state.form_values()["generation.seed"] < 0 else t("wildcards.next"))
     st.code(
         "\n".join(_shown(one) for one in request.per_image_requests()[:4]),
         language=None,
@@ -159,15 +163,15 @@ def _negative(studio: Studio, library: prompts.Library | None, model: ModelInfo 
     """Show the negative prompt: open while it can act, else one line that says why it does not."""
     if model is not None and NEGATIVE in model.cannot:
         return
-    acts = (state.form()[state.CFG] or 1) > 1
-    filled = bool((state.form()[NEGATIVE] or "").strip())
+    acts = (form_state.form()[form_state.CFG] or 1) > 1
+    filled = bool((form_state.form()[NEGATIVE] or "").strip())
     if not acts and not filled:
         custom_components.quiet(t("generate.negative_off"))
         return
     with st.container(key="negative"):
         st.text_area(
-            localized(SCHEMA.options[NEGATIVE].label), key=state.seed_widget(NEGATIVE), height=68,
-            help=localized(SCHEMA.options[NEGATIVE].help), on_change=state.keep_form,
+            localized(SCHEMA.options[NEGATIVE].label), key=form_state.seed_widget(NEGATIVE), height=68,
+            help=localized(SCHEMA.options[NEGATIVE].help), on_change=form_state.keep_form,
         )  # fmt: skip
     _tokens(studio, NEGATIVE)
     if not acts:
@@ -175,15 +179,15 @@ def _negative(studio: Studio, library: prompts.Library | None, model: ModelInfo 
     elif library and not filled:
         st.button(
             t("generate.ready_negative"), key="ready_negative", type="tertiary", icon=":material/playlist_add:",
-            on_click=lambda: state.fill_form({NEGATIVE: localized(library.negative)}),
+            on_click=lambda: form_state.fill_form({NEGATIVE: localized(library.negative)}),
         )  # fmt: skip
 
 
 def _numbers(studio: Studio, model: ModelInfo | None) -> None:
     """Show Steps, CFG scale, number of images and seed."""
     options = {key: parameter_panel.bounded(option, model) for key, option in SCHEMA.options.items()}
-    keys = ("generation.num_inference_steps", state.CFG, "generation.num_images")
-    labels = {state.CFG: t("generate.cfg")}
+    keys = ("generation.num_inference_steps", form_state.CFG, "generation.num_images")
+    labels = {form_state.CFG: t("generate.cfg")}
     with st.container(key="numbers"):
         for column, key in zip(st.columns(3, gap="small"), keys, strict=True):
             with column:
@@ -192,12 +196,12 @@ def _numbers(studio: Studio, model: ModelInfo | None) -> None:
         parameter_panel.field(options["generation.seed"], placeholder=t("generate.random"))
         st.button(
             t("generate.random_help"), key="seed_random", icon=":material/casino:", help=t("generate.random_help"),
-            on_click=lambda: state.fill_form({"generation.seed": -1}),
+            on_click=lambda: form_state.fill_form({"generation.seed": -1}),
         )  # fmt: skip
         last = last_seed(studio)
         st.button(
             t("generate.reuse"), key="seed_reuse", icon=":material/history:", help=t("generate.reuse"), disabled=last is None,
-            on_click=lambda: state.fill_form({"generation.seed": last}),
+            on_click=lambda: form_state.fill_form({"generation.seed": last}),
         )  # fmt: skip
 
 

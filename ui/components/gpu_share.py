@@ -6,8 +6,9 @@ import streamlit as st
 
 from core.i18n import localize
 from core.studio import Studio
-from ui import actions, state
+from ui.actions import studio_calls
 from ui.i18n import said, t
+from ui.state import session
 
 
 def button(studio: Studio) -> None:
@@ -15,8 +16,8 @@ def button(studio: Studio) -> None:
     given = studio.queue.is_given_back()
     st.button(
         t("gpu.use") if given else t("gpu.give_back"), key="gpu_give_back",
-        icon=":material/memory:" if given else ":material/eject:", help=t("gpu.help"), disabled=not state.is_admin(),
-        type="primary" if given else "secondary", on_click=actions.ask, args=(studio.queue.give_back, not given),
+        icon=":material/memory:" if given else ":material/eject:", help=t("gpu.help"), disabled=not session.is_admin(),
+        type="primary" if given else "secondary", on_click=studio_calls.ask, args=(studio.queue.give_back, not given),
     )  # fmt: skip
 
 

@@ -9,9 +9,11 @@ import streamlit as st
 from core.errors import StudioError
 from core.server import LOGOUT
 from core.studio import Studio
-from ui import formats, state
+from ui import formats
 from ui.components import custom_components, error_card, help_page
 from ui.i18n import t
+from ui.state import form as form_state
+from ui.state import session
 
 REFRESH_SECONDS = 10
 
@@ -22,7 +24,7 @@ def draw(studio: Studio, title: str, address: str) -> None:
     st.html(f'<h1 class="zd-title">{html.escape(title)}</h1>')
     with st.container(key="topbar", horizontal=True, vertical_alignment="center", horizontal_alignment="right"):
         st.fragment(_machine, run_every=REFRESH_SECONDS)(studio, worker.trouble)
-        state.give_widget("language_switch", state.language())
+        form_state.give_widget("language_switch", session.language())
         st.segmented_control(
             t("header.language"),
             ("zh", "en"),
@@ -30,10 +32,10 @@ def draw(studio: Studio, title: str, address: str) -> None:
             key="language_switch",
             label_visibility="collapsed",
             required=True,
-            on_change=lambda: state.set_language(st.session_state["language_switch"]),
+            on_change=lambda: session.set_language(st.session_state["language_switch"]),
         )
         help_page.button(address)
-        if (name := state.user()) is not None:
+        if (name := session.user()) is not None:
             _leave(name)
     custom_components.frame(
         f"{title} · {t('app.title')}", t("app.title"), {"done": t("queue.notified"), "count": t("queue.count")},
@@ -46,7 +48,7 @@ def draw(studio: Studio, title: str, address: str) -> None:
 def _leave(name: str) -> None:
     """Show a link, as logging out is a page of the gate: this page ends with the session."""
     words = html.escape(t("header.log_out"))
-    address = f"{LOGOUT}?lang={state.language()}"
+    address = f"{LOGOUT}?lang={session.language()}"
     st.html(f'<a class="zd-leave" href="{address}" target="_self" title="{html.escape(name)}">{words}</a>')
 
 

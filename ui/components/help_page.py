@@ -9,8 +9,8 @@ from pathlib import Path
 import streamlit as st
 
 from core.config.loader import PROJECT_ROOT
-from ui import state
 from ui.i18n import t
+from ui.state import session
 
 DOCS = PROJECT_ROOT / "docs"
 PAGES = {  # address of a page -> its page of the documentation
@@ -67,7 +67,7 @@ def _open(name: str) -> None:
 
     @st.dialog(t("help.title"), width="large")
     def shown() -> None:
-        language = state.language()
+        language = session.language()
         selected = st.selectbox(
             t("help.page"),
             MORE,

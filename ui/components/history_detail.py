@@ -11,9 +11,14 @@ from core.config.options import SCHEMA
 from core.errors import StudioError
 from core.studio import Studio
 from core.types import AnnotationChange, HistoryQuery, ImageRecord
-from ui import actions, state
+from ui.actions import annotate
+from ui.actions import form as form_actions
+from ui.actions import input_images as input_actions
 from ui.components import custom_components, history_parameters, image_card, lineage, rerun
 from ui.i18n import localized, t
+from ui.state import form as form_state
+from ui.state import history as history_state
+from ui.state import input_images as input_state
 
 
 def draw(studio: Studio, record: ImageRecord, query: HistoryQuery) -> None:
@@ -25,11 +30,11 @@ def draw(studio: Studio, record: ImageRecord, query: HistoryQuery) -> None:
     def step(towards: int) -> None:
         # from what is open by now: keys that follow quickly come before the page is drawn with the next image
         try:
-            neighbour = studio.history.neighbours(query, state.selected_image() or record.id)[0 if towards < 0 else 1]
+            neighbour = studio.history.neighbours(query, history_state.selected_image() or record.id)[0 if towards < 0 else 1]
         except StudioError:  # deleted meanwhile: the page says so
             return
         if neighbour:
-            state.select_image(neighbour)
+            history_state.select_image(neighbour)
 
     _buttons(studio, record, query)
     words = {name: t(f"detail.{name}") for name in ("before", "after", "in", "out", "actual")}
@@ -81,17 +86,17 @@ def _buttons(studio: Studio, record: ImageRecord, query: HistoryQuery) -> None:
     """Draw what can be done with the image, in one row above it, and the x that closes it."""
     made_here = "taken_in_from" not in record.effective  # the model of any other image is not here
     with st.container(horizontal=True, vertical_alignment="center", key="detail_buttons"):
-        known = made_here or state.known_values(record, {model.id for model in studio.catalog.models()})
+        known = made_here or form_state.known_values(record, {model.id for model in studio.catalog.models()})
         if st.button(
             t("history.use"), key="use_settings", type="primary", icon=":material/tune:", disabled=not known,
             help=None if known else t("detail.nothing_known"),
         ):  # fmt: skip
-            actions.open_form(studio)  # this page may be the first that is opened
+            form_actions.open_form(studio)  # this page may be the first that is opened
             if isinstance(known, dict):
-                state.fill_form(known)
+                form_state.fill_form(known)
             else:
-                state.fill_form_from(record.request)
-            state.set_sources_of(record.request)
+                form_state.fill_form_from(record.request)
+            input_state.set_sources_of(record.request)
             st.switch_page(image_card.GENERATE_PAGE)
         if made_here:
             rerun.button(studio, record)
@@ -99,26 +104,26 @@ def _buttons(studio: Studio, record: ImageRecord, query: HistoryQuery) -> None:
         if st.button(
             t("image.start_from"), key="detail_start_from", icon=image_card.START_ICON, help=t("image.start_from"),
             type="tertiary",
-        ) and actions.send_to_form(studio, record):  # fmt: skip
+        ) and input_actions.send_to_form(studio, record):  # fmt: skip
             st.switch_page(image_card.GENERATE_PAGE)
         st.button(
             t("image.upscale"), key="detail_upscale", icon=":material/zoom_out_map:", help=t("image.upscale"),
-            type="tertiary", on_click=actions.upscale, args=(studio, record), disabled=record.missing,
+            type="tertiary", on_click=input_actions.upscale, args=(studio, record), disabled=record.missing,
         )  # fmt: skip
         image_card.download(studio, record, "detail_download", quiet=True)
         if record.trashed_at:
             st.button(
                 t("history.restore"), key="restore_one", icon=":material/restore_from_trash:", help=t("history.restore"),
-                type="tertiary", on_click=actions.restore, args=(studio, [record.id]),
+                type="tertiary", on_click=annotate.restore, args=(studio, [record.id]),
             )  # fmt: skip
         else:
             st.button(
                 t("history.trash"), key="trash_one", icon=":material/delete:", help=t("history.trash"), type="tertiary",
-                on_click=actions.trash_open, args=(studio, query, record.id),
+                on_click=annotate.trash_open, args=(studio, query, record.id),
             )  # fmt: skip
         st.button(
             t("history.close"), key="close_detail", icon=":material/close:", help=t("history.close"), type="tertiary",
-            on_click=state.select_image, args=(None,),
+            on_click=history_state.select_image, args=(None,),
         )  # fmt: skip
 
 
@@ -129,30 +134,30 @@ def _foretold(studio: Studio, record: ImageRecord) -> None:
 
 def _opinion(studio: Studio, record: ImageRecord) -> None:
     """Stars and favourite, kept the moment they are clicked."""
-    marks, stars = record.marks, f"stars_{record.id}_{state.history_version()}"
+    marks, stars = record.marks, f"stars_{record.id}_{history_state.history_version()}"
 
     def rated() -> None:
         given = st.session_state[stars]
-        actions.mark(studio, [record.id], AnnotationChange(rating=0 if given is None else given + 1))
+        annotate.mark(studio, [record.id], AnnotationChange(rating=0 if given is None else given + 1))
 
     st.feedback("stars", key=stars, default=marks.rating - 1 if marks.rating else None, on_change=rated)
     st.button(
         t("column.favourite"), key="favourite", type="primary" if marks.favourite else "tertiary",
-        icon=":material/favorite:", help=t("column.favourite"), on_click=actions.toggle_favourite, args=(studio, record.id),
+        icon=":material/favorite:", help=t("column.favourite"), on_click=annotate.toggle_favourite, args=(studio, record.id),
     )  # fmt: skip
 
 
 def _marks(studio: Studio, record: ImageRecord) -> None:
     """Tags, collections and note; each is kept the moment it is changed."""
-    marks, key = record.marks, f"{record.id}_{state.history_version()}"
+    marks, key = record.marks, f"{record.id}_{history_state.history_version()}"
 
     def named(field: str, had: tuple[str, ...], widget: str) -> None:
         now = set(st.session_state[widget])
         new: dict[str, Any] = {f"add_{field}": tuple(now.difference(had)), f"remove_{field}": tuple(set(had) - now)}
-        actions.mark(studio, [record.id], AnnotationChange(**new))
+        annotate.mark(studio, [record.id], AnnotationChange(**new))
 
     def noted(widget: str) -> None:
-        actions.mark(studio, [record.id], AnnotationChange(note=st.session_state[widget]))
+        annotate.mark(studio, [record.id], AnnotationChange(note=st.session_state[widget]))
 
     for field, known, had in (("tags", studio.history.labels("tag"), marks.tags),
                               ("collections", studio.history.labels("collection"), marks.collections)):  # fmt: skip

@@ -14,9 +14,11 @@ from core.config.schema import Option
 from core.errors import InputError
 from core.studio import Studio
 from core.types import HistoryQuery
-from ui import state
 from ui.components import custom_components
 from ui.i18n import localized, t
+from ui.state import form as form_state
+from ui.state import history as history_state
+from ui.state import session
 from ui.timezone import local_zone
 
 SORTS = (
@@ -39,7 +41,7 @@ ASCENDING = "asc"
 
 def query(studio: Studio) -> HistoryQuery:
     """Return what the filters ask for. A filter that can't be read is said on the page and left out."""
-    fields = state.history_fields()
+    fields = history_state.history_fields()
     shown = fields.get("show", "")
     width, height = parse_size(fields.get("size"))
     if fields.get("size") and width is None:
@@ -72,7 +74,7 @@ def query(studio: Studio) -> HistoryQuery:
         sort=sort if sort in SORTS else SORTS[0],
         descending=fields.get("order") != ASCENDING,
         limit=int(studio.settings.ui.history_page_size),
-        cursor=state.cursors()[-1],
+        cursor=history_state.cursors()[-1],
     )
 
 
@@ -81,7 +83,7 @@ def _days() -> tuple[date, ...]:
     found = []
     for name in ("since", "until"):
         try:
-            found.append(date.fromisoformat(state.history_field(name)))
+            found.append(date.fromisoformat(history_state.history_field(name)))
         except ValueError:
             break
     return tuple(found)
@@ -89,33 +91,33 @@ def _days() -> tuple[date, ...]:
 
 def _number_of(name: str) -> Any:
     try:
-        number = NUMBERS[name](state.history_field(name))
+        number = NUMBERS[name](history_state.history_field(name))
         return number if number >= 0 else None
     except ValueError:
         return None
 
 
 def _rating() -> int:
-    value = state.history_field("rating")
+    value = history_state.history_field("rating")
     return int(value) if value in ("1", "2", "3", "4", "5") else 0
 
 
 def _unknown() -> tuple[str, ...]:
-    return tuple(name for name in state.history_field("unknown").split(",") if name in UNKNOWN)
+    return tuple(name for name in history_state.history_field("unknown").split(",") if name in UNKNOWN)
 
 
 def _options() -> dict[str, Any]:
     """Return the advanced options that are filtered by, each at exactly a value."""
     known = _filterable()
     found = {}
-    for name, value in state.active_filters().items():
-        option = known.get(name.removeprefix(state.OPTION)) if name.startswith(state.OPTION) else None
+    for name, value in history_state.active_filters().items():
+        option = known.get(name.removeprefix(history_state.OPTION)) if name.startswith(history_state.OPTION) else None
         if option is None or value == ANY:
             continue
         try:
             found[option.key] = option.check(value, localized(option.label))
         except InputError as error:
-            custom_components.quiet(error.message(state.language()))
+            custom_components.quiet(error.message(session.language()))
     return found
 
 
@@ -171,7 +173,8 @@ def menu(studio: Studio) -> None:
         _stars()
         _several("unknown", _unknown(), UNKNOWN, lambda name: t(f"sort.{name}"), _take_unknown)
         options = _filterable()
-        selected = [name.removeprefix(state.OPTION) for name in state.active_filters() if name.startswith(state.OPTION)]
+        prefix = history_state.OPTION
+        selected = [name.removeprefix(prefix) for name in history_state.active_filters() if name.startswith(prefix)]
         selected = [key for key in selected if key in options]
         _several("options", selected, list(options), lambda key: localized(options[key].label), _take_options)
         for key in selected:
@@ -180,19 +183,19 @@ def menu(studio: Studio) -> None:
 
 def _field(widget: str, name: str, read: Callable[[str], Any], empty: Any = "") -> None:
     """Let a widget show what the address says."""
-    value = state.history_field(name)
-    state.give_widget(f"history_{widget}", read(value) if value else empty)
+    value = history_state.history_field(name)
+    form_state.give_widget(f"history_{widget}", read(value) if value else empty)
 
 
 def _take(widget: str, name: str) -> None:
     """Put what a widget says into the address."""
     value = st.session_state[f"history_{widget}"]
-    state.set_history_fields({name: "" if value is None else str(value).strip()})
+    history_state.set_history_fields({name: "" if value is None else str(value).strip()})
 
 
 def _choice(widget: str, name: str, known: Sequence[str], free: bool = False) -> None:
     """Draw a choice among the known ones, with `free` of any other, too."""
-    value = state.history_field(name)
+    value = history_state.history_field(name)
     _field(widget, name, str, None)
     st.selectbox(
         t(f"history.{widget}"), [*known, *([value] if value and value not in known else [])], index=None,
@@ -202,7 +205,7 @@ def _choice(widget: str, name: str, known: Sequence[str], free: bool = False) ->
 
 def _number(widget: str, name: str, step: float = 1) -> None:
     value = _number_of(name)
-    state.give_widget(f"history_{widget}", value if value is None or value <= LARGEST_TYPED else None)
+    form_state.give_widget(f"history_{widget}", value if value is None or value <= LARGEST_TYPED else None)
     st.number_input(
         t(f"history.{widget}"), min_value=type(step)(0), value=None, step=step, key=f"history_{widget}",
         placeholder=t("history.any"), on_change=_take, args=(widget, name),
@@ -210,62 +213,62 @@ def _number(widget: str, name: str, step: float = 1) -> None:
 
 
 def _dates() -> None:
-    state.give_widget("history_dates", _days())
+    form_state.give_widget("history_dates", _days())
     st.date_input(t("history.dates"), [], key="history_dates", on_change=_take_dates, format="YYYY-MM-DD")
 
 
 def _take_dates() -> None:
     days = [day.isoformat() for day in st.session_state["history_dates"]]
     since, until = (*days, "", "")[:2]
-    state.set_history_fields({"since": since, "until": until})
+    history_state.set_history_fields({"since": since, "until": until})
 
 
 def _stars() -> None:
-    state.give_widget("history_min_rating", _rating())
+    form_state.give_widget("history_min_rating", _rating())
     st.select_slider(
-        t("history.min_rating"), range(6), key=state.labelled("history_min_rating"), on_change=_take_stars,
+        t("history.min_rating"), range(6), key=session.labelled("history_min_rating"), on_change=_take_stars,
         format_func=lambda stars: "★" * stars or t("history.any"),
     )  # fmt: skip
 
 
 def _take_stars() -> None:
     stars = st.session_state["history_min_rating"]
-    state.set_history_fields({"rating": str(stars) if stars else ""})
+    history_state.set_history_fields({"rating": str(stars) if stars else ""})
 
 
 def _several(
     widget: str, selected: Sequence[str], known: Sequence[str], name_of: Callable[[str], str], take: Callable[[], None]
 ) -> None:
-    state.give_widget(f"history_{widget}", list(selected))
+    form_state.give_widget(f"history_{widget}", list(selected))
     st.multiselect(
-        t(f"history.{widget}"), known, key=state.labelled(f"history_{widget}"), placeholder=t("history.any"),
+        t(f"history.{widget}"), known, key=session.labelled(f"history_{widget}"), placeholder=t("history.any"),
         format_func=name_of, on_change=take,
     )  # fmt: skip
 
 
 def _take_unknown() -> None:
-    state.set_history_fields({"unknown": ",".join(st.session_state["history_unknown"])})
+    history_state.set_history_fields({"unknown": ",".join(st.session_state["history_unknown"])})
 
 
 def _take_options() -> None:
-    wanted = {f"{state.OPTION}{key}" for key in st.session_state["history_options"]}
-    had = {name for name in state.active_filters() if name.startswith(state.OPTION)}
-    state.set_history_fields({**dict.fromkeys(had - wanted, ""), **dict.fromkeys(sorted(wanted - had), ANY)})
+    wanted = {f"{history_state.OPTION}{key}" for key in st.session_state["history_options"]}
+    had = {name for name in history_state.active_filters() if name.startswith(history_state.OPTION)}
+    history_state.set_history_fields({**dict.fromkeys(had - wanted, ""), **dict.fromkeys(sorted(wanted - had), ANY)})
 
 
 def _option_value(option: Option) -> None:
     """Draw the field for the value of an advanced option."""
     label, widget = f"{localized(option.label)} =", f"value_{option.key}"
-    value = state.history_field(f"{state.OPTION}{option.key}")
+    value = history_state.history_field(f"{history_state.OPTION}{option.key}")
     choices = {"bool": ("true", "false"), "choice": option.choices}.get(option.type)
     if choices:
-        state.give_widget(f"history_{widget}", value if value in choices else None)
+        form_state.give_widget(f"history_{widget}", value if value in choices else None)
         st.selectbox(
             label, choices, key=f"history_{widget}", index=None, placeholder=t("history.any"), on_change=_take_option,
             args=(option.key,),
         )  # fmt: skip
     else:
-        state.give_widget(f"history_{widget}", "" if value == ANY else value)
+        form_state.give_widget(f"history_{widget}", "" if value == ANY else value)
         st.text_input(
             label, key=f"history_{widget}", help=localized(option.allowed), on_change=_take_option, args=(option.key,)
         )
@@ -273,7 +276,7 @@ def _option_value(option: Option) -> None:
 
 def _take_option(key: str) -> None:
     value = st.session_state[f"history_value_{key}"]
-    state.set_history_fields({f"{state.OPTION}{key}": (value or "").strip() or ANY})
+    history_state.set_history_fields({f"{history_state.OPTION}{key}": (value or "").strip() or ANY})
 
 
 def _sizes(studio: Studio) -> list[str]:
@@ -287,18 +290,18 @@ def _sizes(studio: Studio) -> list[str]:
 
 def chips() -> None:
     """Draw a chip for each filter that is set, with an x, and "Clear all"."""
-    labels = [(name, words) for name, value in state.active_filters().items() if (words := _words(name, value))]
+    labels = [(name, words) for name, value in history_state.active_filters().items() if (words := _words(name, value))]
     merged = dict(labels)
     if merged.keys() >= {"since", "until"}:
         merged.pop("until")
     custom_components.chips(
         list(merged.items()), t("history.remove_filter"), t("history.clear_all"), key="chips", on_remove=_remove,
-        on_clear=state.clear_filters,
+        on_clear=history_state.clear_filters,
     )  # fmt: skip
 
 
 def _remove(name: str) -> None:
-    state.set_history_fields({"since": "", "until": ""} if name == "since" else {name: ""})
+    history_state.set_history_fields({"since": "", "until": ""} if name == "since" else {name: ""})
 
 
 def _words(name: str, value: str) -> str:
@@ -308,7 +311,7 @@ def _words(name: str, value: str) -> str:
     if name == "show":
         return t(f"place.{value}") if value in SHOWN else value
     if name == "since":
-        last = state.history_field("until")
+        last = history_state.history_field("until")
         return value if last == value else f"{value} – {last}"
     if name == "until":
         return f"– {value}"
@@ -316,8 +319,8 @@ def _words(name: str, value: str) -> str:
         return f"{t('history.min_rating')}: {'★' * _rating()}"
     if name == "unknown":
         return f"{t('history.unknown')}: {', '.join(t(f'sort.{one}') for one in _unknown())}"
-    if name.startswith(state.OPTION):
-        option = _filterable().get(name.removeprefix(state.OPTION))
+    if name.startswith(history_state.OPTION):
+        option = _filterable().get(name.removeprefix(history_state.OPTION))
         return "" if value == ANY or option is None else f"{localized(option.label)}: {value}"
     label = {"min_cfg": "min_cfg_scale", "max_cfg": "max_cfg_scale"}.get(name, name)
     return f"{t(f'history.{label}')}: {value}"

@@ -8,8 +8,10 @@ from collections.abc import Callable
 import streamlit as st
 
 from core.studio import Studio
-from ui import actions, state
+from ui.actions import studio_calls
 from ui.i18n import t
+from ui.state import current_page as page_state
+from ui.state import history as history_state
 
 NAME, PASSWORD = "hidden_name", "hidden_password"
 LOOK_SECONDS = 5.0  # how often an open page looks whether something is locked again
@@ -39,8 +41,8 @@ def _unlocked(studio: Studio, drawn: frozenset[str]) -> None:
 
 
 def _lock(studio: Studio) -> None:
-    state.select_image(None)
-    actions.ask(studio.collections.lock)
+    history_state.select_image(None)
+    studio_calls.ask(studio.collections.lock)
 
 
 def _menu(studio: Studio, any_unlocked: bool) -> None:
@@ -62,8 +64,8 @@ def _menu(studio: Studio, any_unlocked: bool) -> None:
 def _act(verb: Callable[[str, str], object]) -> None:
     """Do it with what was typed; the password is not kept."""
     name, password = st.session_state.get(NAME, ""), st.session_state.get(PASSWORD, "")
-    actions.ask(verb, name, password)
+    studio_calls.ask(verb, name, password)
     st.session_state[PASSWORD] = ""
-    if not state.errors():
+    if not page_state.errors():
         st.session_state[NAME] = ""
-        state.select_image(None)
+        history_state.select_image(None)

@@ -15,10 +15,14 @@ from core.config.options import SCHEMA
 from core.errors import StudioError
 from core.studio import Studio
 from core.types import FoundParameters
-from ui import formats, state
+from ui import formats
 from ui.components import error_card, image_card
 from ui.components.history_parameters import Row, table
 from ui.i18n import localized, t
+from ui.state import current_page as page_state
+from ui.state import form as form_state
+from ui.state import history as history_state
+from ui.state import session
 
 KINDS = ("png", "jpg", "jpeg", "webp")
 MOST_SHOWN = 12
@@ -29,18 +33,18 @@ def button() -> None:
     """Show the button that opens the dialog."""
     st.button(
         t("import.button"), key="open_import", icon=":material/upload_file:", type="tertiary",
-        on_click=state.set_importing, args=(True,),
+        on_click=history_state.set_importing, args=(True,),
     )  # fmt: skip
 
 
 def draw(studio: Studio) -> None:
     """Show the dialog, while it is open. Dropped files show their parameters at once; nothing is kept until it is asked for."""
-    if state.importing():
+    if history_state.importing():
         st.dialog(t("import.title"), width="large", on_dismiss=_dismissed)(_content)(studio)
 
 
 def _content(studio: Studio) -> None:
-    run = state.import_run()
+    run = history_state.import_run()
     files = st.file_uploader(
         t("import.drop"), KINDS, accept_multiple_files=True, key="import_files", disabled=run is not None
     )
@@ -55,12 +59,12 @@ def _offer(studio: Studio, files: Sequence[UploadedFile]) -> None:
     """Show what the files tell, and the buttons that import them, or a folder."""
     if files:
         st.button(
-            t("import.take_in", count=len(files)), key="take_in", type="primary", on_click=state.start_import,
+            t("import.take_in", count=len(files)), key="take_in", type="primary", on_click=history_state.start_import,
             args=(len(files),),
         )  # fmt: skip
     for number, file in enumerate(files[:MOST_SHOWN]):
         _parameters(studio, file.name, studio.images.read_parameters(file.getvalue()), number)
-    if not state.is_admin():  # what a folder of this machine holds is nobody else's business
+    if not session.is_admin():  # what a folder of this machine holds is nobody else's business
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
         folder = st.text_input(t("import.folder"), key="import_folder")
@@ -72,18 +76,18 @@ def _begin_folder(studio: Studio, folder: Path) -> None:
     try:
         paths = studio.images.files_in(folder)
     except StudioError as error:
-        _tell(state.ImportRun(0, errors=[error]))
-    state.start_import(len(paths), paths)
+        _tell(history_state.ImportRun(0, errors=[error]))
+    history_state.start_import(len(paths), paths)
     _draw_again()
 
 
-def _go_on(studio: Studio, run: state.ImportRun, files: Sequence[UploadedFile]) -> None:
+def _go_on(studio: Studio, run: history_state.ImportRun, files: Sequence[UploadedFile]) -> None:
     """Import for a moment, then draw again: between two draws a click on Cancel is heard."""
     if run.over:
         _tell(run)
     words = t("import.progress", done=run.done, total=run.total)
     st.progress(run.done / run.total, words)
-    st.button(t("import.cancel"), key="cancel_import", icon=":material/close:", on_click=state.cancel_import)
+    st.button(t("import.cancel"), key="cancel_import", icon=":material/close:", on_click=history_state.cancel_import)
     until = time.monotonic() + SECONDS_A_DRAW
     while run.done < run.total and time.monotonic() < until:
         try:
@@ -124,8 +128,8 @@ def _use(studio: Studio, found: FoundParameters) -> None:
     except StudioError as error:
         error_card.draw(error, "use_found")
         return
-    state.set_importing(False)
-    state.fill_form_from(request)
+    history_state.set_importing(False)
+    form_state.fill_form_from(request)
     st.switch_page(image_card.GENERATE_PAGE)
 
 
@@ -137,23 +141,23 @@ def _draw_again() -> NoReturn:
 
 def _dismissed() -> None:
     """Closing the dialog ends an import; what is there stays."""
-    run = state.import_run()
+    run = history_state.import_run()
     if run is not None:
         run.cancelled = True
         _close(run)
-    state.set_importing(False)
+    history_state.set_importing(False)
 
 
-def _tell(run: state.ImportRun) -> NoReturn:
+def _tell(run: history_state.ImportRun) -> NoReturn:
     _close(run)
     st.rerun()
 
 
-def _close(run: state.ImportRun) -> None:
+def _close(run: history_state.ImportRun) -> None:
     """Close the dialog and say on the page what came of it, with a card that lists the files that failed."""
-    state.set_importing(False)
-    state.renew_history()
-    state.set_errors(run.errors)
+    history_state.set_importing(False)
+    history_state.renew_history()
+    page_state.set_errors(run.errors)
     known = run.done - run.new - len(run.errors)
     words = t("import.done", new=run.new, known=known, refused=len(run.errors))
     st.toast(t("import.stopped", done=words, total=run.total) if run.cancelled else words, icon=":material/upload_file:")

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from core.types import HistoryCounts
-from ui import state
 from ui.components import custom_components
 from ui.components.history_filter import FAVORITES, IMPORTS, MISSING, TRASH
 from ui.i18n import t
+from ui.state import history as history_state
 
 ALL = "show:"
 ICONS = {FAVORITES: "favorite", IMPORTS: "upload_file", MISSING: "broken_image", TRASH: "delete"}
@@ -17,7 +17,7 @@ ICONS = {FAVORITES: "favorite", IMPORTS: "upload_file", MISSING: "broken_image",
 
 def draw(counts: HistoryCounts) -> None:
     """Draw the list; a click goes to one place and leaves the other filters as they are."""
-    shown, tag, collection = (state.history_field(name) for name in state.PLACES)
+    shown, tag, collection = (history_state.history_field(name) for name in history_state.PLACES)
     numbers = {FAVORITES: counts.favourites, IMPORTS: counts.imported, MISSING: counts.missing, TRASH: counts.trash}
     places = [_place(f"show:{name}", t(f"place.{name}"), count, ICONS[name], shown == name) for name, count in numbers.items()]
     everything = _place(ALL, t("place.all"), counts.all, "photo_library", not (shown or tag or collection))
@@ -41,4 +41,4 @@ def _labelled(kind: str, counted: Mapping[str, int], icon: str, selected: str) -
 
 def _go(place: str) -> None:
     kind, _, name = place.partition(":")
-    state.set_history_fields({**dict.fromkeys(state.PLACES, ""), kind: name})
+    history_state.set_history_fields({**dict.fromkeys(history_state.PLACES, ""), kind: name})

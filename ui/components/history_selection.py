@@ -9,9 +9,12 @@ import streamlit as st
 
 from core.studio import Studio
 from core.types import AnnotationChange, HistoryQuery, ImageSelection
-from ui import actions, state
+from ui.actions import annotate
+from ui.actions import input_images as input_actions
 from ui.components import history_toolbar
 from ui.i18n import t
+from ui.state import history as history_state
+from ui.state import session
 
 COMPARE_PAGE = "views/image_compare.py"
 MOST_COMPARED = 9
@@ -21,17 +24,17 @@ NAMES = ("add_tags", "remove_tags", "add_collections", "remove_collections")
 
 def count(studio: Studio) -> int:
     """Return how many images are selected."""
-    selected = state.selection()
+    selected = history_state.selection()
     return studio.history.search(replace(selected, limit=1)).total if isinstance(selected, HistoryQuery) else len(selected)
 
 
 def draw(studio: Studio, query: HistoryQuery, number: int, total: int) -> None:
     """Draw the bar of the selection, in the place of the one with search and filters."""
-    selected = state.selection()
+    selected = history_state.selection()
     with st.container(horizontal=True, vertical_alignment="center", key="selection_bar"):
         st.button(
             t("history.choose_none"), key="choose_none", icon=":material/close:", type="tertiary",
-            help=t("history.choose_none"), on_click=state.select_images, args=((), True),
+            help=t("history.choose_none"), on_click=history_state.select_images, args=((), True),
         )  # fmt: skip
         st.text(t("history.chosen", count=number, total=total))
         if not isinstance(selected, HistoryQuery):
@@ -39,30 +42,30 @@ def draw(studio: Studio, query: HistoryQuery, number: int, total: int) -> None:
         if query.trashed:
             st.button(
                 t("history.restore"), key="restore", icon=":material/restore_from_trash:", type="primary",
-                on_click=actions.restore, args=(studio, selected),
+                on_click=annotate.restore, args=(studio, selected),
             )  # fmt: skip
         else:
             _annotate(studio, selected, number)
             if 2 <= number <= MOST_COMPARED and st.button(t("history.compare"), key="compare", icon=":material/compare:"):
                 ids = studio.history.ids(selected) if isinstance(selected, HistoryQuery) else selected
-                state.select_images(ids, by_page=True)
+                history_state.select_images(ids, by_page=True)
                 st.switch_page(COMPARE_PAGE, query_params={"ids": ",".join(ids)})
         if not query.trashed and number <= MOST_UPSCALED:
             st.button(
                 t("history.upscale"), key="upscale_chosen", icon=":material/zoom_out_map:", help=t("history.upscale_help"),
-                on_click=actions.upscale_all, args=(studio, selected),
+                on_click=input_actions.upscale_all, args=(studio, selected),
             )  # fmt: skip
         history_toolbar.export(selected if isinstance(selected, HistoryQuery) else replace(query, ids=tuple(selected)))
         if not query.trashed:
             st.button(
-                t("history.trash"), key="trash_chosen", icon=":material/delete:", on_click=actions.trash,
+                t("history.trash"), key="trash_chosen", icon=":material/delete:", on_click=annotate.trash,
                 args=(studio, selected),
             )  # fmt: skip
 
 
 def _annotate(studio: Studio, selected: ImageSelection, number: int) -> None:
     st.button(
-        t("column.favourite"), key="favourite_chosen", icon=":material/favorite:", on_click=actions.favourite,
+        t("column.favourite"), key="favourite_chosen", icon=":material/favorite:", on_click=annotate.favourite,
         args=(studio, selected),
     )  # fmt: skip
     with st.popover(t("history.order"), icon=":material/label:", key="keep_order"):
@@ -76,7 +79,7 @@ def _annotate(studio: Studio, selected: ImageSelection, number: int) -> None:
         ):
             st.multiselect(t(f"history.{name}"), known, accept_new_options=free, key=name, placeholder=hint)
         st.segmented_control(
-            t("column.favourite"), (True, False), key=state.labelled("set_favourite"),
+            t("column.favourite"), (True, False), key=session.labelled("set_favourite"),
             format_func={True: t("history.favourite_yes"), False: t("history.favourite_no")}.__getitem__,
         )  # fmt: skip
         st.button(
@@ -85,7 +88,7 @@ def _annotate(studio: Studio, selected: ImageSelection, number: int) -> None:
 
 
 def _stars() -> str:
-    return f"rate_{state.selection_version()}"
+    return f"rate_{history_state.selection_version()}"
 
 
 def _apply(studio: Studio, selected: ImageSelection) -> None:
@@ -96,7 +99,7 @@ def _apply(studio: Studio, selected: ImageSelection) -> None:
     change = AnnotationChange(
         rating=None if stars is None else stars + 1, favourite=given.get("set_favourite"), **names
     )
-    actions.mark(studio, selected, change)
+    annotate.mark(studio, selected, change)
 
 
 def trash_banner(studio: Studio, total: int) -> None:
@@ -106,5 +109,5 @@ def trash_banner(studio: Studio, total: int) -> None:
         with st.popover(t("history.empty_trash"), icon=":material/delete_forever:", key="empty_trash", disabled=not total):
             st.text(t("history.empty_text", total=total))
             st.button(
-                t("history.delete_now"), key="empty_now", type="primary", on_click=actions.empty_trash, args=(studio,)
+                t("history.delete_now"), key="empty_now", type="primary", on_click=annotate.empty_trash, args=(studio,)
             )

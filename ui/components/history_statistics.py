@@ -10,9 +10,10 @@ from core.config.options import SCHEMA
 from core.config.samplers import SAMPLER, SAMPLERS
 from core.studio import Studio
 from core.types import DayCount, HistoryQuery
-from ui import formats, state
+from ui import formats
 from ui.components import custom_components
 from ui.i18n import localized, t
+from ui.state import history as history_state
 from ui.timezone import local_zone
 
 MOST_COLUMNS = 92  # a longer time is drawn by week, or by month
@@ -28,7 +29,10 @@ def draw(studio: Studio, query: HistoryQuery) -> None:
     models = {name or t("fact.unknown"): (name, count) for name, count in found.models.items()}
     groups = [
         _group(t("history.model"), models, lambda name: f"model={name}" if name else "unknown=model"),
-        _group(localized(SCHEMA.options[SAMPLER].label), samplers, lambda name: f"{state.OPTION}{SAMPLER}={name}" if name else ""),
+        _group(
+            localized(SCHEMA.options[SAMPLER].label), samplers,
+            lambda name: f"{history_state.OPTION}{SAMPLER}={name}" if name else "",
+        ),
         _group(t("history.size"), sizes, lambda size: f"size={size}"),
     ]
     words = {"images": t("statistics.images"), "seconds": t("statistics.seconds")}
@@ -99,4 +103,4 @@ def _month(day: date) -> date:
 def _filter(place: str) -> None:
     """Filter by what was clicked, and show its images."""
     changes = dict(part.split("=", 1) for part in place.split("&")) if place.startswith("since=") else dict([place.split("=", 1)])
-    state.set_history_fields({**changes, "view": "gallery"})
+    history_state.set_history_fields({**changes, "view": "gallery"})

@@ -7,9 +7,11 @@ import streamlit as st
 
 from core.config.options import SCHEMA
 from core.types import HistoryPage, ImageRecord
-from ui import formats, state
+from ui import formats
 from ui.components import custom_components
 from ui.i18n import localized, t
+from ui.state import history as history_state
+from ui.state import session
 
 SHOWN = ("image", "when", "prompt", "model", "size", "steps", "guidance", "seed", "seconds", "rating", "tags")
 ALWAYS = ("image", "prompt")
@@ -23,7 +25,7 @@ def draw(found: HistoryPage) -> None:
         with st.popover(t("history.columns"), icon=":material/view_column:", key="columns"):
             names = list(frame.columns)
             shown = st.multiselect(
-                t("history.columns"), names, list(SHOWN), key=state.labelled("history_columns"), format_func=column_name,
+                t("history.columns"), names, list(SHOWN), key=session.labelled("history_columns"), format_func=column_name,
                 label_visibility="collapsed",
             )  # fmt: skip
             vary = st.toggle(t("history.vary"), value=True, key="history_vary")
@@ -32,7 +34,7 @@ def draw(found: HistoryPage) -> None:
             custom_components.quiet(
                 t("history.equal", what=" · ".join(f"{column_name(k)}: {v or '–'}" for k, v in equal.items()))
             )
-    key = f"table_{len(state.cursors())}_{state.selection_version()}"
+    key = f"table_{len(history_state.cursors())}_{history_state.selection_version()}"
     event = st.dataframe(
         frame, hide_index=True, column_config=_config(frame), on_select="rerun", selection_mode=["multi-row", "single-cell"],
         height=560, row_height=56, key=key, placeholder=t("fact.unknown"),
@@ -41,14 +43,14 @@ def draw(found: HistoryPage) -> None:
     selected = tuple(found.records[row].id for row in selection.rows if row < len(found.records))
     cell = selection.cells[0][0] if selection.cells else None
     clicked = found.records[cell].id if cell is not None and cell < len(found.records) else None
-    before = state.table_choice(key), state.table_cell()
+    before = history_state.table_choice(key), history_state.table_cell()
     if before == (selected, clicked):
         return
-    state.set_table_cell(clicked)
-    if state.table_choice(key) != selected:
-        state.set_table_choice(key, selected)
+    history_state.set_table_cell(clicked)
+    if history_state.table_choice(key) != selected:
+        history_state.set_table_choice(key, selected)
     if clicked is not None and clicked != before[1]:
-        state.select_image(clicked)
+        history_state.select_image(clicked)
     st.rerun()
 
 

@@ -9,9 +9,11 @@ import streamlit as st
 from core.server.listing import MAX_WORD, write_query
 from core.studio import Studio
 from core.types import HistoryQuery
-from ui import state
 from ui.components import history_filter, history_import
 from ui.i18n import t
+from ui.state import form as form_state
+from ui.state import history as history_state
+from ui.state import session
 
 VIEWS = GALLERY, TABLE, STATISTICS = ("gallery", "table", "statistics")
 TILES = {"s": 96, "m": 138, "l": 224}  # pixels
@@ -20,13 +22,13 @@ USUAL_TILE = "m"
 
 def view(studio: Studio) -> str:
     """Return how images are shown: what the address says, else the setting."""
-    asked = state.history_field("view")
+    asked = history_state.history_field("view")
     return asked if asked in VIEWS else str(studio.settings.ui.history_view)
 
 
 def tile() -> int:
     """Return the least width of a tile in pixels."""
-    return TILES.get(state.history_field("tiles"), TILES[USUAL_TILE])
+    return TILES.get(history_state.history_field("tiles"), TILES[USUAL_TILE])
 
 
 def draw(studio: Studio) -> None:
@@ -39,52 +41,52 @@ def draw(studio: Studio) -> None:
             _sort()
         if shown == GALLERY:
             _tiles()
-        state.give_widget("history_view", shown)
+        form_state.give_widget("history_view", shown)
         st.segmented_control(
-            t("history.view"), VIEWS, key=state.labelled("history_view"), required=True, label_visibility="collapsed",
+            t("history.view"), VIEWS, key=session.labelled("history_view"), required=True, label_visibility="collapsed",
             format_func={name: t(f"view.{name}") for name in VIEWS}.__getitem__, on_change=_take_view, args=(studio,),
         )  # fmt: skip
 
 
 def _sort() -> None:
     sorts = history_filter.SORTS
-    asked = state.history_field("sort")
-    state.give_widget("history_sort", asked if asked in sorts else sorts[0])
+    asked = history_state.history_field("sort")
+    form_state.give_widget("history_sort", asked if asked in sorts else sorts[0])
     st.selectbox(
-        t("history.sort"), sorts, key=state.labelled("history_sort"), label_visibility="collapsed",
+        t("history.sort"), sorts, key=session.labelled("history_sort"), label_visibility="collapsed",
         format_func={name: t(f"sort.{name}") for name in sorts}.__getitem__, on_change=_take_sort,
     )  # fmt: skip
-    upwards = state.history_field("order") == history_filter.ASCENDING
+    upwards = history_state.history_field("order") == history_filter.ASCENDING
     st.button(
         t("history.upwards" if upwards else "history.downwards"), key="history_direction",
         icon=f":material/arrow_{'upward' if upwards else 'downward'}:",
-        help=t("history.upwards" if upwards else "history.downwards"), on_click=state.set_history_fields,
+        help=t("history.upwards" if upwards else "history.downwards"), on_click=history_state.set_history_fields,
         args=({"order": "" if upwards else history_filter.ASCENDING},),
     )  # fmt: skip
 
 
 def _take_sort() -> None:
     selected = st.session_state["history_sort"]
-    state.set_history_fields({"sort": "" if selected == history_filter.SORTS[0] else selected})
+    history_state.set_history_fields({"sort": "" if selected == history_filter.SORTS[0] else selected})
 
 
 def _tiles() -> None:
-    asked = state.history_field("tiles")
-    state.give_widget("history_tiles", asked if asked in TILES else USUAL_TILE)
+    asked = history_state.history_field("tiles")
+    form_state.give_widget("history_tiles", asked if asked in TILES else USUAL_TILE)
     st.segmented_control(
-        t("history.tiles"), list(TILES), key=state.labelled("history_tiles"), required=True, label_visibility="collapsed",
+        t("history.tiles"), list(TILES), key=session.labelled("history_tiles"), required=True, label_visibility="collapsed",
         format_func={name: t(f"tiles.{name}") for name in TILES}.__getitem__, on_change=_take_tiles,
     )  # fmt: skip
 
 
 def _take_tiles() -> None:
     selected = st.session_state["history_tiles"]
-    state.set_history_fields({"tiles": "" if selected == USUAL_TILE else selected})
+    history_state.set_history_fields({"tiles": "" if selected == USUAL_TILE else selected})
 
 
 def _take_view(studio: Studio) -> None:
     selected = st.session_state["history_view"]
-    state.set_history_fields({"view": "" if selected == studio.settings.ui.history_view else selected})
+    history_state.set_history_fields({"view": "" if selected == studio.settings.ui.history_view else selected})
 
 
 def summary(query: HistoryQuery, total: int) -> None:
@@ -92,7 +94,7 @@ def summary(query: HistoryQuery, total: int) -> None:
     with st.container(horizontal=True, vertical_alignment="center", key="selection"):
         st.text(t("history.found", total=total))
         history_filter.chips()
-        if state.selection():
+        if history_state.selection():
             return
         if total:
             choose_all(query)
@@ -105,7 +107,7 @@ def choose_all(query: HistoryQuery) -> None:
     """Select all images that the query finds."""
     st.button(
         t("history.choose_all"), key="choose_all", icon=":material/select_all:", type="tertiary",
-        on_click=state.select_found, args=(state.as_of_now(query),),
+        on_click=history_state.select_found, args=(history_state.as_of_now(query),),
     )  # fmt: skip
 
 

@@ -10,9 +10,13 @@ import streamlit as st
 
 from core.studio import Studio
 from core.types import ImageRecord
-from ui import actions, formats, state
+from ui import formats
+from ui.actions import annotate, studio_calls
+from ui.actions import generate as generate_actions
+from ui.actions import input_images as input_actions
 from ui.components import custom_components
 from ui.i18n import t
+from ui.state import form as form_state
 
 HISTORY_PAGE = "views/history.py"
 GENERATE_PAGE = "views/generate.py"
@@ -77,29 +81,29 @@ def buttons(studio: Studio, record: ImageRecord) -> None:
             "favorite",
             t("image.favorite"),
             "stage_favorite",
-            actions.toggle_favourite,
+            annotate.toggle_favourite,
             studio,
             record.id,
             on=favourite,
         )
-        _icon("tune", t("history.use"), "use_parameters", actions.use_parameters, record, label=t("image.use_short"))
+        _icon("tune", t("history.use"), "use_parameters", generate_actions.use_parameters, record, label=t("image.use_short"))
         again = replace(record.request, seed=-1)
         _icon(
             "casino",
             t("image.new_seed"),
             "new_seed",
-            actions.submit,
+            studio_calls.submit,
             studio,
             again,
             label=t("image.new_seed_short"),
         )
         _icon(
-            "push_pin", t("image.reuse_seed"), "reuse_seed", state.fill_form, {"generation.seed": record.request.seed}
+            "push_pin", t("image.reuse_seed"), "reuse_seed", form_state.fill_form, {"generation.seed": record.request.seed}
         )
-        _icon("add_photo_alternate", t("image.start_from"), "start_from", actions.send_to_form, studio, record,
+        _icon("add_photo_alternate", t("image.start_from"), "start_from", input_actions.send_to_form, studio, record,
               label=t("image.start_from_short"))  # fmt: skip
-        _icon("hd", t("image.hires"), "stage_hires", actions.hires, studio, record, label=t("section.hires"))
-        _icon("zoom_out_map", t("image.upscale"), "stage_upscale", actions.upscale, studio, record)
+        _icon("hd", t("image.hires"), "stage_hires", generate_actions.hires, studio, record, label=t("section.hires"))
+        _icon("zoom_out_map", t("image.upscale"), "stage_upscale", input_actions.upscale, studio, record)
         download(studio, record, "download", quiet=True)
         with st.popover(
             t("image.facts"),
@@ -123,7 +127,7 @@ def buttons(studio: Studio, record: ImageRecord) -> None:
             type="tertiary",
         ):
             st.switch_page(HISTORY_PAGE, query_params={"image": record.id})
-        _icon("delete", t("history.trash"), "stage_trash", actions.trash, studio, [record.id])
+        _icon("delete", t("history.trash"), "stage_trash", annotate.trash, studio, [record.id])
 
 
 def _icon(

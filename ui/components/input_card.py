@@ -10,9 +10,14 @@ from core.config.options import SCHEMA
 from core.errors import StudioError
 from core.studio import Studio
 from core.types import IMAGE, MASK, REFERENCES, ModelInfo
-from ui import actions, formats, state
+from ui import formats
+from ui.actions import input_images as input_actions
 from ui.components import custom_components, parameter_panel
 from ui.i18n import localized, t
+from ui.state import form as form_state
+from ui.state import generate_page as generate_state
+from ui.state import input_images as input_state
+from ui.state import session
 
 FILES = ("png", "jpg", "jpeg", "webp")
 HISTORY_PAGE = "views/history.py"
@@ -26,7 +31,7 @@ SIDES = ("outpaint.left", "outpaint.right", "outpaint.top", "outpaint.bottom", "
 
 def draw(studio: Studio, model: ModelInfo | None) -> None:
     """Show the field for a source image; with one, how much of it is regenerated and where the mask is painted."""
-    image = state.sources().inputs.get(IMAGE)
+    image = input_state.sources().inputs.get(IMAGE)
     with st.container(key="inputs"):
         if model is not None and IMAGE not in model.inputs:
             st.caption(t("inputs.not_here"))
@@ -41,32 +46,32 @@ def draw(studio: Studio, model: ModelInfo | None) -> None:
 
 
 def _choose(studio: Studio) -> None:
-    key = f"input_file_{state.sources_version()}"
+    key = f"input_file_{input_state.sources_version()}"
 
     def uploaded() -> None:
         file = st.session_state[key]
         if file is not None:
-            actions.start_from(studio, file.getvalue(), file.name)
+            input_actions.start_from(studio, file.getvalue(), file.name)
 
     st.file_uploader(t("inputs.upload"), FILES, key=key, on_change=uploaded)
     custom_components.paste(
-        t("inputs.paste"), state.language(), key="paste_input", on_kept=lambda kept: actions.use(studio, kept)
+        t("inputs.paste"), session.language(), key="paste_input", on_kept=lambda kept: input_actions.use(studio, kept)
     )
 
 
 def paste_anywhere(studio: Studio) -> None:
     """Take an image that is pasted while the panel is closed."""
     with st.container(key="paste_closed"):
-        custom_components.paste("", state.language(), key="paste_input", on_kept=lambda kept: actions.use(studio, kept))
+        custom_components.paste("", session.language(), key="paste_input", on_kept=lambda kept: input_actions.use(studio, kept))
 
 
 def _selected(studio: Studio, image: str) -> None:
     try:
         width, height = studio.input_images.size(image)
     except StudioError as error:
-        st.warning(formats.literal(error.message(state.language())))
+        st.warning(formats.literal(error.message(session.language())))
         return _remove()
-    masked, boxes = MASK in state.sources().inputs, bool(state.form()[BOXES])
+    masked, boxes = MASK in input_state.sources().inputs, bool(form_state.form()[BOXES])
     area = t("inputs.mask_on") if masked else t("inputs.boxes_on") if boxes else t("inputs.mask_off")
     with st.container(horizontal=True, vertical_alignment="center", key="source_row"):
         st.html(
@@ -80,31 +85,31 @@ def _selected(studio: Studio, image: str) -> None:
             t("inputs.paint"),
             key="paint_mask",
             icon=":material/brush:",
-            on_click=state.set_stage_tab,
-            args=(state.MASK,),
+            on_click=generate_state.set_stage_tab,
+            args=(generate_state.MASK,),
         )
         _remove()
-        parent = state.sources().parent
+        parent = input_state.sources().parent
         if parent and st.button(t("inputs.parent"), key="open_parent", icon=":material/photo_library:"):
             st.switch_page(HISTORY_PAGE, query_params={"image": parent})
     parameter_panel.field(SCHEMA.options[STRENGTH])
     _inpaint(studio, masked)
     _outpaint(studio)
-    if steps := actions.steps(studio):
+    if steps := input_actions.steps(studio):
         run, of = steps
         st.caption(t("inputs.steps_of_all", run=run, steps=of) if boxes else t("inputs.steps", run=run, steps=of))
 
 
 def _references(studio: Studio) -> None:
     """Show the further images that an edit by instruction refers to."""
-    key = f"reference_files_{state.sources_version()}"
+    key = f"reference_files_{input_state.sources_version()}"
     most = len(REFERENCES)
 
     def uploaded() -> None:
-        actions.keep_references(studio, [(file.getvalue(), file.name) for file in st.session_state[key]])
+        input_actions.keep_references(studio, [(file.getvalue(), file.name) for file in st.session_state[key]])
 
     st.file_uploader(t("inputs.more", most=most), FILES, accept_multiple_files=True, key=key, on_change=uploaded)
-    further = [digest for role, digest in state.sources().inputs.items() if role in REFERENCES]
+    further = [digest for role, digest in input_state.sources().inputs.items() if role in REFERENCES]
     if further:
         name = html.escape(t("inputs.further"))
         images = (f'<img class="zd-source" src="{custom_components.input_url(one)}" alt="{name}">' for one in further)
@@ -114,7 +119,7 @@ def _references(studio: Studio) -> None:
                 t("inputs.remove_further"),
                 key="remove_references",
                 icon=":material/close:",
-                on_click=state.set_references,
+                on_click=input_state.set_references,
                 args=({},),
             )
 
@@ -126,14 +131,14 @@ def _inpaint(studio: Studio, masked: bool) -> None:
         parameter_panel.field(SCHEMA.options["inpaint.mask_invert"])
         st.button(
             t("inputs.painted_boxes"), key="painted_boxes", icon=":material/select_all:", help=t("inputs.painted_boxes_help"),
-            on_click=actions.boxes_of_mask, args=(studio,),
+            on_click=input_actions.boxes_of_mask, args=(studio,),
         )  # fmt: skip
     else:
         _boxes(studio)
-    boxes = bool(state.form()[BOXES])
-    if (masked and state.form()[AREA] == "masked") or boxes:
+    boxes = bool(form_state.form()[BOXES])
+    if (masked and form_state.form()[AREA] == "masked") or boxes:
         parameter_panel.field(SCHEMA.options["inpaint.padding"])
-    values = state.form_values()
+    values = form_state.form_values()
     for key in MASK_FIELDS if masked or boxes else ():
         if not parameter_panel.unmet(SCHEMA.options[key], values):
             parameter_panel.field(SCHEMA.options[key])
@@ -141,12 +146,12 @@ def _inpaint(studio: Studio, masked: bool) -> None:
 
 def _boxes(studio: Studio) -> None:
     """Show the boxes that are refined, as text."""
-    option, key = SCHEMA.options[BOXES], state.labelled("refine_boxes")
-    state.give_widget(key, ", ".join(state.form()[BOXES]))
+    option, key = SCHEMA.options[BOXES], session.labelled("refine_boxes")
+    form_state.give_widget(key, ", ".join(form_state.form()[BOXES]))
 
     def typed() -> None:
         parts = [part.strip() for part in st.session_state[key].split(",")]
-        state.fill_form({BOXES: tuple(part for part in parts if part)})
+        form_state.fill_form({BOXES: tuple(part for part in parts if part)})
         _fit_size(studio)
 
     st.text_input(
@@ -167,7 +172,7 @@ def _detector(studio: Studio, names: list[str]) -> None:
         option = SCHEMA.options[CONFIDENCE]
         confidence = st.slider(localized(option.label), 0.05, 1.0, float(option.default), step=0.05, key="detector_confidence")
         st.button(
-            t("inputs.detect"), key="detect", icon=":material/frame_person:", on_click=actions.detect_boxes,
+            t("inputs.detect"), key="detect", icon=":material/frame_person:", on_click=input_actions.detect_boxes,
             args=(studio, name, confidence),
         )  # fmt: skip
 
@@ -181,8 +186,8 @@ def _outpaint(studio: Studio) -> None:
 
 def _fit_size(studio: Studio) -> None:
     """Give the form the size of the source image with what is added to it."""
-    state.keep_form()
-    actions.fit_size(studio)
+    form_state.keep_form()
+    input_actions.fit_size(studio)
 
 
 def mask(studio: Studio, image: str) -> None:
@@ -190,13 +195,14 @@ def mask(studio: Studio, image: str) -> None:
     try:
         size = studio.input_images.size(image)
     except StudioError as error:
-        st.warning(formats.literal(error.message(state.language())))
+        st.warning(formats.literal(error.message(session.language())))
         return
-    painted = state.sources().inputs.get(MASK, "")
+    painted = input_state.sources().inputs.get(MASK, "")
     words = {name: t(f"inputs.mask_editor.{name}") for name in MASK_EDITOR}
     custom_components.mask_editor(
-        image, painted, actions.boxes_on_source(size), size, words, state.language(), key=f"mask_editor_{state.sources_version()}",
-        on_mask=state.set_mask, on_boxes=lambda boxes: actions.draw_boxes(studio, boxes),
+        image, painted, input_actions.boxes_on_source(size), size, words, session.language(),
+        key=f"mask_editor_{input_state.sources_version()}",
+        on_mask=input_state.set_mask, on_boxes=lambda boxes: input_actions.draw_boxes(studio, boxes),
     )  # fmt: skip
 
 
@@ -207,4 +213,4 @@ MASK_EDITOR = (
 
 
 def _remove() -> None:
-    st.button(t("inputs.remove"), key="remove_input", icon=":material/close:", on_click=state.draw_from_text)
+    st.button(t("inputs.remove"), key="remove_input", icon=":material/close:", on_click=input_state.draw_from_text)

@@ -6,9 +6,11 @@ import streamlit as st
 
 from core.studio import Studio
 from core.studio.diagnostics import Issue
-from ui import actions, formats, state
+from ui import formats
+from ui.actions import generate as generate_actions
 from ui.components import error_card
 from ui.i18n import t
+from ui.state import session
 
 
 def draw(studio: Studio) -> None:
@@ -25,7 +27,7 @@ def _card(studio: Studio, fault: Issue) -> None:
     with st.container(border=True, key=f"fault_{fault.kind}"):
         words = t(f"fault.{fault.kind}_text", **fault.found)
         if fault.error is not None:
-            words = f"{words} {fault.error.message(state.language())}"
+            words = f"{words} {fault.error.message(session.language())}"
         error_card.block(t(f"fault.{fault.kind}"), words)
         cure = ", ".join(f"{key.removeprefix('generation.')} = {formats.plain(v)}" for key, v in fault.cure.items())
         with st.container(horizontal=True, vertical_alignment="center"):
@@ -34,6 +36,6 @@ def _card(studio: Studio, fault: Issue) -> None:
                 key=f"cure_{fault.kind}",
                 type="primary",
                 icon=":material/healing:",
-                on_click=actions.cure,
+                on_click=generate_actions.cure,
                 args=(studio, fault),
             )

@@ -9,9 +9,9 @@ import streamlit as st
 from core.errors import StudioError
 from core.studio import Studio
 from core.types import HistoryQuery, ImageRecord
-from ui import state
 from ui.components import custom_components
 from ui.i18n import t
+from ui.state import history as history_state
 
 MOST = 24  # children that are shown
 
@@ -28,12 +28,12 @@ def draw(studio: Studio, record: ImageRecord) -> None:
             custom_components.quiet(t("lineage.parent_gone"))
         else:
             st.caption(t("lineage.parent"))
-            custom_components.gallery((parent,), t("lineage.parent"), state.select_image, key="parent", layout="strip")
+            custom_components.gallery((parent,), t("lineage.parent"), history_state.select_image, key="parent", layout="strip")
     children = studio.history.search(HistoryQuery(parent=record.id, limit=MOST))
     if children.total:
         words = t("lineage.children", count=children.total)
         st.caption(words)
-        custom_components.gallery(children.records, words, state.select_image, key="children", layout="strip")
+        custom_components.gallery(children.records, words, history_state.select_image, key="children", layout="strip")
 
 
 def _inputs(record: ImageRecord) -> str:

@@ -9,9 +9,13 @@ import streamlit as st
 
 from core.studio import Studio
 from core.types import LoraInfo, ModelInfo
-from ui import actions, formats, state
+from ui import formats
+from ui.actions import form as form_actions
+from ui.actions import studio_calls
 from ui.components.lora_field import preview
 from ui.i18n import localized, t
+from ui.state import loras as lora_state
+from ui.state import session
 
 SHOWN = 30  # cards of a page: a thousand take seconds to draw
 
@@ -56,10 +60,10 @@ def _card(studio: Studio, lora: LoraInfo, models: Sequence[ModelInfo], number: i
             f'<section class="zd-card zd-lora-card">{image}<h3>{html.escape(lora.name)}</h3><dl>{rows}</dl></section>'
         )
         if lora.problem is not None:
-            st.warning(formats.literal(lora.problem.message(state.language())), icon=":material/info:")
+            st.warning(formats.literal(lora.problem.message(session.language())), icon=":material/info:")
         with st.container(horizontal=True):
             if lora.problem is None:
-                selected = any(use.name == lora.name for use in state.lora_uses())
+                selected = any(use.name == lora.name for use in lora_state.lora_uses())
                 st.button(
                     t("loras.drop") if selected else t("loras.use"),
                     key=f"use_lora_{number}",
@@ -70,7 +74,7 @@ def _card(studio: Studio, lora: LoraInfo, models: Sequence[ModelInfo], number: i
             if lora.problem is None and studio.models.asks_civitai():
                 st.button(
                     t("loras.civitai"), key=f"civitai_{number}", icon=":material/travel_explore:", help=t("loras.civitai_help"),
-                    on_click=actions.ask, args=(studio.models.look_up_lora, lora.name),
+                    on_click=studio_calls.ask, args=(studio.models.look_up_lora, lora.name),
                 )  # fmt: skip
             if lora.own:
                 _remove(studio, lora, number)
@@ -93,19 +97,19 @@ def _facts(lora: LoraInfo, models: Sequence[ModelInfo]) -> list[tuple[str, str]]
 
 def _toggle(studio: Studio, name: str) -> None:
     """Select or deselect a LoRA. The form may not be there yet: this page can be the first that is opened."""
-    actions.open_form(studio)
-    state.toggle_lora(name)
+    form_actions.open_form(studio)
+    lora_state.toggle_lora(name)
 
 
 def _remove(studio: Studio, lora: LoraInfo, number: int) -> None:
     """Behind a second click."""
-    if not state.is_admin():
+    if not session.is_admin():
         return
     with st.popover(t("loras.remove"), icon=":material/delete:", key=f"remove_lora_{number}"):
         st.text(t("loras.remove_text", name=lora.name, size=formats.size_of(lora.bytes)))
         st.button(
             t("loras.remove"),
             key=f"delete_lora_{number}",
-            on_click=actions.ask,
+            on_click=studio_calls.ask,
             args=(studio.lora_files.remove, lora.name),
         )

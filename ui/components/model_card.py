@@ -13,9 +13,12 @@ from core.errors import StudioError
 from core.studio import Studio
 from core.studio.models import recommended_variant
 from core.types import GPU_SIZES, Download, ModelInfo, WorkerStatus
-from ui import actions, formats, state
+from ui import formats
+from ui.actions import form as form_actions
 from ui.components import error_card, image_card
 from ui.i18n import localized, t
+from ui.state import pages as pages_state
+from ui.state import session
 
 HUBS = {"huggingface": "Hugging Face", "modelscope": "ModelScope"}
 PROMINENT = "z-image-turbo"  # its download is one click
@@ -57,27 +60,27 @@ def draw(
         under_way = [downloads[name] for name in (*info.part_ids, info.id) if name in downloads]
         under_way = [one for one in under_way if one.state != "done"]
         if info.problem is not None and not under_way and (info.path or not info.sources):
-            st.warning(formats.literal(info.problem.message(state.language())), icon=":material/info:")
+            st.warning(formats.literal(info.problem.message(session.language())), icon=":material/info:")
         for download in under_way:
             _progress(studio, download)
         problem(info.id)
         with st.container(horizontal=True):
             if info.problem is None:
                 _use(studio, info, worker)
-            elif info.sources and not under_way and state.is_admin():
+            elif info.sources and not under_way and session.is_admin():
                 if group[0].id == PROMINENT:
                     get_at_once(studio, group[0], info, room)
                 _get(studio, info)
-            if state.is_admin():
+            if session.is_admin():
                 _remove(studio, info)
         _decoder(studio, info, downloads, shown)
 
 
 def problem(place: str) -> None:
     """Show what went wrong at this place of the page, if anything."""
-    error = state.model_error(place)
+    error = pages_state.model_error(place)
     if error is not None:
-        error_card.draw(error, f"at_{place}", on_close=lambda: state.set_model_error(place, None))
+        error_card.draw(error, f"at_{place}", on_close=lambda: pages_state.set_model_error(place, None))
 
 
 def ask(place: str, verb: Callable[..., object], *arguments: object) -> bool:
@@ -85,9 +88,9 @@ def ask(place: str, verb: Callable[..., object], *arguments: object) -> bool:
     try:
         verb(*arguments)
     except StudioError as error:
-        state.set_model_error(place, error)
+        pages_state.set_model_error(place, error)
         return False
-    state.set_model_error(place, None)
+    pages_state.set_model_error(place, None)
     return True
 
 
@@ -97,7 +100,7 @@ PRESS: Callable[..., Any] = ask  # as the callback of a button, which ignores th
 def _variant(group: Sequence[ModelInfo], best: ModelInfo, downloads: Mapping[str, Download]) -> ModelInfo:
     """Let one of several variants be selected; at first one on its way, else the one that suits this machine."""
     by_id = {one.id: one for one in group}
-    key = state.labelled(state.model_field(f"variant:{group[0].id}"))
+    key = session.labelled(pages_state.model_field(f"variant:{group[0].id}"))
     if st.session_state.get(key) not in by_id:
         on_its_way = [one for one in group if one.id in downloads and downloads[one.id].state != "done"]
         st.session_state[key] = (on_its_way or [best])[0].id
@@ -139,7 +142,7 @@ def _facts(info: ModelInfo) -> list[tuple[str, str]]:
 
 def _use(studio: Studio, info: ModelInfo, worker: WorkerStatus) -> None:
     if st.button(t("models.use"), key=f"use_{info.id}", icon=":material/photo_camera:"):
-        actions.use_model(studio, info.id)
+        form_actions.use_model(studio, info.id)
         st.switch_page(image_card.GENERATE_PAGE)
     st.button(
         t("models.load"), key=f"load_{info.id}", icon=":material/memory:",
@@ -166,8 +169,8 @@ def _get(studio: Studio, info: ModelInfo, name: str = "get") -> None:
     icon = ":material/swap_horiz:" if name == "change" else ":material/download:"
     with st.popover(t(f"models.{name}"), icon=icon, key=f"{name}_{info.id}"):
         source, mirror = f"source:{info.id}", f"mirror:{info.id}"
-        st.selectbox(t("models.source"), list(info.sources), format_func=HUBS.__getitem__, key=state.model_field(source))
-        st.text_input(t("models.mirror"), key=state.model_field(mirror), placeholder=t("models.mirror_hint"))
+        st.selectbox(t("models.source"), list(info.sources), format_func=HUBS.__getitem__, key=pages_state.model_field(source))
+        st.text_input(t("models.mirror"), key=pages_state.model_field(mirror), placeholder=t("models.mirror_hint"))
         st.button(
             t("models.start"),
             key=f"start_{info.id}",
@@ -178,8 +181,8 @@ def _get(studio: Studio, info: ModelInfo, name: str = "get") -> None:
 
 
 def _start(studio: Studio, info: ModelInfo, source: str, mirror: str) -> None:
-    hub = state.model_text(source) or None
-    ask(info.id, studio.models.download, info.id, hub, state.model_text(mirror).strip() or None)
+    hub = pages_state.model_text(source) or None
+    ask(info.id, studio.models.download, info.id, hub, pages_state.model_text(mirror).strip() or None)
 
 
 def _decoder(studio: Studio, info: ModelInfo, downloads: Mapping[str, Download], shown: set[str]) -> None:
@@ -193,7 +196,7 @@ def _decoder(studio: Studio, info: ModelInfo, downloads: Mapping[str, Download],
         st.caption(t("models.decoder_on_its_way", name=formats.literal(decoder.id.upper())))
         _progress(studio, download)
         problem(decoder.id)
-    elif state.is_admin():
+    elif session.is_admin():
         st.button(
             t("models.get_decoder", name=formats.literal(decoder.id.upper()), size=formats.size_of(decoder.download_bytes)),
             key=f"get_decoder_{info.id}", type="tertiary", icon=":material/preview:", help=t("models.decoder_help"),
@@ -218,7 +221,7 @@ def _progress(studio: Studio, download: Download) -> None:
     st.caption(formats.literal(" · ".join(part for part in where if part)))
     if download.error is not None:
         error_card.draw(download.error, f"download_{download.model}")
-    if not state.is_admin():
+    if not session.is_admin():
         return
     with st.container(horizontal=True):
         if download.active:

@@ -11,8 +11,9 @@ from core.benchmark.plan import SHARED
 from core.config.options import SCHEMA
 from core.config.schema import Option
 from core.errors import InputError
-from ui import state
 from ui.i18n import localized, t
+from ui.state import benchmark as benchmark_state
+from ui.state import session
 
 _BASIC = ("num_inference_steps", "cfg_scale", "width", "height", "negative_prompt")
 
@@ -21,16 +22,16 @@ def draw(label: str, scope: str) -> None:
     """Show the selection of options and their fields; `scope` tells the places of a page apart."""
     options = _options()
     selected = st.multiselect(
-        label, list(options), key=state.labelled(state.override_field(scope)), placeholder=t("benchmark.add_option"),
+        label, list(options), key=session.labelled(benchmark_state.override_field(scope)), placeholder=t("benchmark.add_option"),
         format_func=lambda key: localized(options[key].label), persist_state="session",
     )  # fmt: skip
     for key in selected:
-        _field(options[key], state.override_field(scope, key))
+        _field(options[key], benchmark_state.override_field(scope, key))
 
 
 def values(scope: str) -> Mapping[str, Any]:
     """Return what is set there, by schema key; an empty field says nothing."""
-    found = {key: st.session_state.get(state.override_field(scope, key)) for key in state.overridden(scope)}
+    found = {key: st.session_state.get(benchmark_state.override_field(scope, key)) for key in benchmark_state.overridden(scope)}
     return {key: value for key, value in found.items() if value is not None}
 
 

@@ -11,8 +11,9 @@ import streamlit as st
 from core.config.options import SCHEMA
 from core.config.schema import AUTO, Option, TakesEffect
 from core.types import Decision, ModelInfo, WorkerStatus
-from ui import formats, resources, state
+from ui import formats, resources
 from ui.i18n import localized, t
+from ui.state import form as form_state
 
 UPSCALERS = ("hires.upscaler", "upscale.method")  # their values are the upscalers of this machine
 SLIDER_POSITIONS = 61  # with more, a slider on a narrow column can't be set exactly: a number field can
@@ -26,8 +27,8 @@ def _effective(decision: Decision) -> str:
 def group(options: Sequence[Option], worker: WorkerStatus) -> None:
     """Show the fields of these options; one without an effect at the present settings is greyed, with the reason."""
     decisions = {decision.option: decision for decision in worker.decisions}
-    selected = state.form()  # read once: the form has more than a hundred widgets
-    values = state.form_values(selected)
+    selected = form_state.form()  # read once: the form has more than a hundred widgets
+    values = form_state.form_values(selected)
     for option in options:
         decision = decisions.get(option.key)
         reason = unmet(option, values)
@@ -62,7 +63,7 @@ def field(
 
     `exact` gives a number field where a slider would do.
     """
-    key = state.seed_widget(option.key)
+    key = form_state.seed_widget(option.key)
     unit = f" ({option.unit})" if option.unit else ""
     words = (label or localized(option.label)) + unit + (f" {badge}" if badge else "")
     shared: dict[str, Any] = {"key": key, "help": _help(option, reason), "disabled": not option.implemented or bool(reason)}
@@ -72,7 +73,7 @@ def field(
         return st.toggle(words, **shared)
     if option.key in UPSCALERS:
         names = (AUTO, *resources.studio().requests.upscaler_names())
-        present = state.form()[option.key]
+        present = form_state.form()[option.key]
         return st.selectbox(words, names if present in names else (*names, present), **shared)
     if option.type == "choice":
         return st.selectbox(words, option.choices, **shared)
@@ -98,8 +99,8 @@ def _number(option: Option, words: str, placeholder: str, shared: dict[str, Any]
 
 def bounded(option: Option, model: ModelInfo | None) -> Option:
     """Return the option as this model allows it."""
-    if option.key == state.CFG:
-        low, high = (model.bounds if model else {}).get(state.CFG, (1.0, 20.0))
+    if option.key == form_state.CFG:
+        low, high = (model.bounds if model else {}).get(form_state.CFG, (1.0, 20.0))
         return replace(option, minimum=low, maximum=high, step=0.5)
     if model is None or option.key not in model.bounds:
         return option

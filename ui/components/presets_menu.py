@@ -8,8 +8,12 @@ import streamlit as st
 
 from core.config.presets import Presets
 from core.studio import Studio
-from ui import actions, formats, state
+from ui import formats
+from ui.actions import presets as preset_actions
 from ui.i18n import t
+from ui.state import form as form_state
+from ui.state import generate_page as generate_state
+from ui.state import session
 
 SELECT, NAME, FILE = "preset_select", "preset_name", "preset_file"
 
@@ -18,9 +22,9 @@ def draw(studio: Studio) -> None:
     """Show the list of presets and its menu, in their row."""
     presets = studio.presets
     names = presets.names()
-    current = state.preset() if state.preset() in names else ""
-    modified = bool(current) and actions.is_modified(studio, current)
-    state.give_widget(SELECT, current or None)
+    current = generate_state.preset() if generate_state.preset() in names else ""
+    modified = bool(current) and preset_actions.is_modified(studio, current)
+    form_state.give_widget(SELECT, current or None)
     st.selectbox(
         t("preset.modified") if modified else t("preset.label"), names, index=None, key=SELECT,
         placeholder=t("preset.none"), on_change=_selected, args=(studio,),
@@ -36,28 +40,28 @@ def draw(studio: Studio) -> None:
 def _selected(studio: Studio) -> None:
     name = st.session_state.get(SELECT)
     if name:
-        actions.apply_preset(studio, name)
+        preset_actions.apply_preset(studio, name)
     else:
-        state.set_preset("")
+        generate_state.set_preset("")
 
 
 def _menu(studio: Studio, presets: Presets, current: str, modified: bool) -> None:
     own = bool(current) and presets.is_own(current)
-    if not state.is_admin():
+    if not session.is_admin():
         st.caption(t("preset.yours"))
     name = st.text_input(t("preset.name"), key=NAME, placeholder=t("preset.name_hint"))
     st.button(
-        t("preset.save"), key="preset_save", icon=":material/save:", width="stretch", on_click=actions.save_preset,
+        t("preset.save"), key="preset_save", icon=":material/save:", width="stretch", on_click=preset_actions.save_preset,
         args=(studio, name),
     )  # fmt: skip
     if own:
         st.button(
             t("preset.update", name=formats.literal(current)), key="preset_update", disabled=not modified, width="stretch",
-            icon=":material/sync:", on_click=actions.save_preset, args=(studio, current),
+            icon=":material/sync:", on_click=preset_actions.save_preset, args=(studio, current),
         )  # fmt: skip
         st.button(
             t("preset.delete", name=formats.literal(current)), key="preset_delete", icon=":material/delete:", width="stretch",
-            on_click=actions.delete_preset, args=(studio, current),
+            on_click=preset_actions.delete_preset, args=(studio, current),
         )  # fmt: skip
     _export(presets, current)
     file = st.file_uploader(t("preset.import"), ("yaml", "yml"), key=FILE)
@@ -65,7 +69,7 @@ def _menu(studio: Studio, presets: Presets, current: str, modified: bool) -> Non
         text = file.getvalue().decode("utf-8", errors="replace")
         st.button(
             t("preset.import_button", name=formats.literal(PurePath(file.name).stem)), key="preset_import", width="stretch",
-            icon=":material/upload_file:", on_click=actions.import_preset, args=(studio, text, PurePath(file.name).stem),
+            icon=":material/upload_file:", on_click=preset_actions.import_preset, args=(studio, text, PurePath(file.name).stem),
         )  # fmt: skip
 
 

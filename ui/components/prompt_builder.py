@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from ui import prompts, state
+from ui import prompts
 from ui.i18n import localized, t
+from ui.state import form as form_state
+from ui.state import session
 
 PROMPT = "generation.prompt"
 
@@ -28,7 +30,7 @@ def draw(library: prompts.Library | None) -> None:
                 format_func=names.__getitem__,
                 default=selected,
                 required=True,
-                key=state.labelled("idea_kind"),
+                key=session.labelled("idea_kind"),
                 label_visibility="collapsed",
             )
         kind = next(kind for kind in library.kinds if kind.id == selected)
@@ -39,7 +41,7 @@ def draw(library: prompts.Library | None) -> None:
                 localized(slot.name),
                 range(len(words)),
                 format_func=words.__getitem__,
-                key=state.labelled(_slot_key(kind, slot)),
+                key=session.labelled(_slot_key(kind, slot)),
                 on_change=write,
             )
 
@@ -52,10 +54,10 @@ def _writer(library: prompts.Library, kind: prompts.Kind) -> Callable[[], None]:
     def write() -> None:
         picked = {slot.id: st.session_state.get(_slot_key(kind, slot)) for slot in kind.slots}
         selected = {slot: number for slot, number in picked.items() if number is not None}
-        words = prompts.compose(library, kind, selected, state.language())
-        separator = library.separator[state.language()]
-        prompt = prompts.replace_words(state.form()[PROMPT] or "", state.slot_text(), words, separator)
-        state.fill_form({PROMPT: prompt})
-        state.set_slot_text(words)
+        words = prompts.compose(library, kind, selected, session.language())
+        separator = library.separator[session.language()]
+        prompt = prompts.replace_words(form_state.form()[PROMPT] or "", form_state.slot_text(), words, separator)
+        form_state.fill_form({PROMPT: prompt})
+        form_state.set_slot_text(words)
 
     return write

@@ -9,8 +9,10 @@ import streamlit as st
 from core.errors import StudioError
 from core.studio import Studio
 from core.types import ModelInfo
-from ui import state
 from ui.i18n import localized, t
+from ui.state import current_page as page_state
+from ui.state import form as form_state
+from ui.state import prompt_help as prompt_help_state
 
 PROMPT = "generation.prompt"
 POLL_SECONDS = 0.3
@@ -20,8 +22,8 @@ ICONS = {"enhance": ":material/auto_fix_high:", "translate": ":material/translat
 def buttons(studio: Studio, model: ModelInfo | None) -> None:
     """Show the buttons of both tasks, disabled with the reason, and Undo after one of them."""
     reason = studio.prompt_help.problem(model.id) if model is not None else None
-    prompt = (state.form()[PROMPT] or "").strip()
-    busy = state.prompt_help() is not None
+    prompt = (form_state.form()[PROMPT] or "").strip()
+    busy = prompt_help_state.prompt_help() is not None
     for task, icon in ICONS.items():
         st.button(
             t(f"prompt_help.{task}"), key=f"prompt_{task}", icon=icon, type="tertiary",
@@ -29,7 +31,7 @@ def buttons(studio: Studio, model: ModelInfo | None) -> None:
             disabled=model is None or reason is not None or busy or not prompt,
             on_click=_ask, args=(studio, task),
         )  # fmt: skip
-    if original := state.original_prompt(prompt):
+    if original := prompt_help_state.original_prompt(prompt):
         st.button(
             t("prompt_help.undo"), key="prompt_undo", icon=":material/undo:", type="tertiary", help=original,
             on_click=_undo, args=(original,),
@@ -38,26 +40,26 @@ def buttons(studio: Studio, model: ModelInfo | None) -> None:
 
 def take_answer(studio: Studio) -> None:
     """Put a finished prompt into the form; called before the form's fields are drawn."""
-    asked = state.prompt_help()
+    asked = prompt_help_state.prompt_help()
     answer = studio.prompt_help.answer(asked.id) if asked is not None else None
     if asked is None or answer is None or not answer.done:
         return
-    state.set_prompt_help(None)
+    prompt_help_state.set_prompt_help(None)
     if answer.error is not None:
-        state.set_errors([answer.error])
+        page_state.set_errors([answer.error])
     elif written := answer.text.strip():
-        state.take_prompt(asked.original, written)
-        state.fill_form({PROMPT: written})
+        prompt_help_state.take_prompt(asked.original, written)
+        form_state.fill_form({PROMPT: written})
 
 
 def progress(studio: Studio) -> None:
     """Show the words as they come, while they come."""
-    asked = state.prompt_help()
+    asked = prompt_help_state.prompt_help()
     if asked is not None:
         st.fragment(_progress, run_every=POLL_SECONDS)(studio, asked)
 
 
-def _progress(studio: Studio, asked: state.PromptHelpRequest) -> None:
+def _progress(studio: Studio, asked: prompt_help_state.PromptHelpRequest) -> None:
     answer = studio.prompt_help.answer(asked.id)
     if answer.done:
         st.rerun()
@@ -66,22 +68,23 @@ def _progress(studio: Studio, asked: state.PromptHelpRequest) -> None:
 
 
 def _ask(studio: Studio, task: str) -> None:
-    prompt = (state.form()[PROMPT] or "").strip()
+    prompt = (form_state.form()[PROMPT] or "").strip()
     seed = random.SystemRandom().randrange(2**31)
     try:
-        answer_id = studio.prompt_help.ask(task, prompt, state.form_values(), seed)
+        answer_id = studio.prompt_help.ask(task, prompt, form_state.form_values(), seed)
     except StudioError as error:
-        state.set_errors([error])
+        page_state.set_errors([error])
         return
-    state.set_prompt_help(state.PromptHelpRequest(answer_id, state.original_prompt(prompt) or prompt))
+    original = prompt_help_state.original_prompt(prompt) or prompt
+    prompt_help_state.set_prompt_help(prompt_help_state.PromptHelpRequest(answer_id, original))
 
 
-def _cancel(studio: Studio, asked: state.PromptHelpRequest) -> None:
+def _cancel(studio: Studio, asked: prompt_help_state.PromptHelpRequest) -> None:
     """Stop it; the prompt stays as it was."""
     studio.prompt_help.cancel(asked.id)
-    state.set_prompt_help(None)
+    prompt_help_state.set_prompt_help(None)
 
 
 def _undo(original: str) -> None:
-    state.forget_original()
-    state.fill_form({PROMPT: original})
+    prompt_help_state.forget_original()
+    form_state.fill_form({PROMPT: original})

@@ -23,9 +23,13 @@ from core.types import (
     ParameterSweep,
     SubmitOptions,
 )
-from ui import actions, formats, state
+from ui import formats
+from ui.actions import studio_calls
 from ui.components import custom_components, error_card, image_card
 from ui.i18n import localized, t
+from ui.state import generate_page as generate_state
+from ui.state import history as history_state
+from ui.state import session
 
 SHEET_PAGE = "views/sweep_grid.py"
 COMPARE_PAGE = "views/image_compare.py"
@@ -36,8 +40,8 @@ def button(studio: Studio, record: ImageRecord) -> None:
     """Run again, and what is known to come out differently."""
     if st.button(
         t("history.again"), key="run_again", icon=":material/replay:", help=t("history.again"), type="tertiary"
-    ) and actions.submit(studio, record.request):
-        state.set_original(record.id)
+    ) and studio_calls.submit(studio, record.request):
+        generate_state.set_original(record.id)
         st.switch_page(image_card.GENERATE_PAGE)
 
 
@@ -46,7 +50,7 @@ def foretold(studio: Studio, record: ImageRecord) -> None:
     try:
         changes = studio.reruns.expected_changes(record.id)
     except StudioError as error:  # such as a model that is not here any more
-        custom_components.quiet(error.message(state.language()))
+        custom_components.quiet(error.message(session.language()))
         return
     if changes:
         custom_components.quiet(t("again.expected", why=_reasons(changes)))
@@ -54,7 +58,7 @@ def foretold(studio: Studio, record: ImageRecord) -> None:
 
 def verdict(studio: Studio, job: Job) -> None:
     """Show, after a rerun, whether it is identical, and the reasons if not."""
-    original = state.original()
+    original = generate_state.original()
     if original is None or job.state is not JobState.DONE or not job.image_ids:
         return
     try:
@@ -71,7 +75,7 @@ def verdict(studio: Studio, job: Job) -> None:
     st.warning(t("again.different"), icon=":material/difference:")
     custom_components.quiet(f"{why}. {figures}")
     if st.button(t("history.compare"), key="compare_again", icon=":material/compare:"):
-        state.select_images((original, job.image_ids[0]), by_page=True)
+        history_state.select_images((original, job.image_ids[0]), by_page=True)
         st.switch_page(COMPARE_PAGE, query_params={"ids": f"{original},{job.image_ids[0]}"})
 
 
@@ -104,12 +108,12 @@ def vary(studio: Studio, record: ImageRecord) -> None:
         t("vary.title"), icon=":material/grid_view:", key="vary", help=t("vary.title"), type="tertiary"
     ):
         count = st.number_input(t("vary.count"), 1, 64, 4, key="vary_count")
-        if st.button(t("vary.seeds", count=count), key="vary_seeds", icon=":material/casino:") and actions.submit(
+        if st.button(t("vary.seeds", count=count), key="vary_seeds", icon=":material/casino:") and studio_calls.submit(
             studio, replace(record.request, seed=-1, num_images=int(count))
         ):
             st.switch_page(image_card.GENERATE_PAGE)
         st.divider()
-        terms = SubmitOptions(client=state.client())
+        terms = SubmitOptions(client=session.client())
         axes(studio, record.request, lambda selected: studio.reruns.sweep(record.id, selected, terms))
 
 
@@ -142,7 +146,7 @@ def _axis(name: str, known: Mapping[str, sweep_axes.SweepAxis], base: Generation
     left, right = st.columns(2)
     with left:
         key = st.selectbox(
-            t(f"vary.{name}"), list(known), index=None, key=state.labelled(f"vary_{name}"), placeholder=t("vary.none"),
+            t(f"vary.{name}"), list(known), index=None, key=session.labelled(f"vary_{name}"), placeholder=t("vary.none"),
             format_func=lambda key: localized(known[key].label) if key in known else key,
         )  # fmt: skip
     if key is None or key not in known:
@@ -162,5 +166,5 @@ def _axis(name: str, known: Mapping[str, sweep_axes.SweepAxis], base: Generation
     try:
         return sweep_axes.read(key, words, base)
     except StudioError as error:
-        custom_components.quiet(error.message(state.language()))
+        custom_components.quiet(error.message(session.language()))
         return None

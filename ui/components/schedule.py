@@ -8,25 +8,27 @@ import streamlit as st
 
 from core.studio import Studio
 from core.types import Job, JobState
-from ui import actions, state
+from ui.actions import studio_calls
 from ui.i18n import t
+from ui.state import generate_page as generate_state
+from ui.state import session
 from ui.timezone import local_zone
 
 
 def choice() -> None:
     """Show when the next job runs: now, on hold or at a time. It applies to that job only."""
-    state.keep_when()
-    with st.popover(t(f"later.{state.when()}"), icon=":material/schedule:", key="later", type="tertiary"):
+    generate_state.keep_when()
+    with st.popover(t(f"later.{generate_state.when()}"), icon=":material/schedule:", key="later", type="tertiary"):
         st.segmented_control(
             t("later.title"),
-            state.WHENS,
+            generate_state.WHENS,
             format_func=lambda name: t(f"later.{name}"),
             required=True,
-            key=state.labelled(state.WHEN),
+            key=session.labelled(generate_state.WHEN),
         )
-        if state.when() == state.AT_TIME:
-            st.datetime_input(t("later.until"), _soon(), key=state.UNTIL)
-        elif state.when() == state.HELD:
+        if generate_state.when() == generate_state.AT_TIME:
+            st.datetime_input(t("later.until"), _soon(), key=generate_state.UNTIL)
+        elif generate_state.when() == generate_state.HELD:
             st.caption(t("later.held_help"))
 
 
@@ -41,7 +43,7 @@ def button(studio: Studio, job: Job) -> None:
     with panel:
         until = st.datetime_input(t("later.until"), _soon(), key=f"until_{job.id}")
         st.button(
-            t("later.wait"), key=f"wait_{job.id}", type="primary", on_click=actions.ask,
+            t("later.wait"), key=f"wait_{job.id}", type="primary", on_click=studio_calls.ask,
             args=(studio.queue.postpone, job.id, until.replace(tzinfo=local_zone())),
         )  # fmt: skip
 
@@ -53,8 +55,8 @@ def waits(job: Job) -> bool:
 
 def run_now(studio: Studio, job_id: str) -> None:
     """Let a job that was put off have its turn."""
-    actions.ask(studio.queue.pause_job, job_id, False)
-    actions.ask(studio.queue.postpone, job_id, None)
+    studio_calls.ask(studio.queue.pause_job, job_id, False)
+    studio_calls.ask(studio.queue.postpone, job_id, None)
 
 
 def _soon() -> datetime:

@@ -11,9 +11,11 @@ import streamlit as st
 
 from core.config.options import SCHEMA
 from core.types import ModelInfo
-from ui import formats, state
+from ui import formats
 from ui.components import parameter_panel
 from ui.i18n import t
+from ui.state import form as form_state
+from ui.state import generate_page as generate_state
 
 WIDTH, HEIGHT = "generation.width", "generation.height"
 CHIPS = "size_chips"
@@ -37,15 +39,15 @@ def preset_size(preset: str, model: ModelInfo) -> tuple[int, int] | None:
 def draw(presets: Sequence[str], model: ModelInfo) -> None:
     """Show chips that set width and height; that of the present size is lit."""
     sizes = {preset: size for preset in presets if (size := preset_size(preset, model))}
-    present = (state.form()[WIDTH], state.form()[HEIGHT])
-    state.give_widget(CHIPS, next((preset for preset, size in sizes.items() if size == present), None))
+    present = (form_state.form()[WIDTH], form_state.form()[HEIGHT])
+    form_state.give_widget(CHIPS, next((preset for preset, size in sizes.items() if size == present), None))
 
     def choose() -> None:
         preset = st.session_state.get(CHIPS)
         if preset:
-            state.fill_form({WIDTH: sizes[preset][0], HEIGHT: sizes[preset][1]})
-            if state.ratio() is not None:
-                state.set_ratio(sizes[preset][0] / sizes[preset][1])
+            form_state.fill_form({WIDTH: sizes[preset][0], HEIGHT: sizes[preset][1]})
+            if generate_state.ratio() is not None:
+                generate_state.set_ratio(sizes[preset][0] / sizes[preset][1])
 
     st.pills(t("generate.size"), list(sizes), key=CHIPS, on_change=choose, help=_legend(sizes))
     with st.container(horizontal=True, vertical_alignment="bottom", key="size_row"):
@@ -54,7 +56,7 @@ def draw(presets: Sequence[str], model: ModelInfo) -> None:
             t("generate.swap"), key="size_swap", icon=":material/swap_horiz:", help=t("generate.swap"), on_click=_swap
         )
         parameter_panel.field(SCHEMA.options[HEIGHT], on_change=partial(_keep_ratio, HEIGHT, WIDTH, model))
-        locked = state.ratio() is not None
+        locked = generate_state.ratio() is not None
         words = t("generate.unlock") if locked else t("generate.lock")
         st.button(
             words, key="size_lock", icon=":material/lock:" if locked else ":material/lock_open:", help=words,
@@ -63,26 +65,26 @@ def draw(presets: Sequence[str], model: ModelInfo) -> None:
 
 
 def _swap() -> None:
-    width, height = state.form()[WIDTH], state.form()[HEIGHT]
-    state.fill_form({WIDTH: height, HEIGHT: width})
-    if state.ratio() is not None:
-        state.set_ratio(height / width)
+    width, height = form_state.form()[WIDTH], form_state.form()[HEIGHT]
+    form_state.fill_form({WIDTH: height, HEIGHT: width})
+    if generate_state.ratio() is not None:
+        generate_state.set_ratio(height / width)
 
 
 def _toggle_lock() -> None:
-    width, height = state.form()[WIDTH], state.form()[HEIGHT]
-    state.set_ratio(None if state.ratio() is not None else width / height)
+    width, height = form_state.form()[WIDTH], form_state.form()[HEIGHT]
+    generate_state.set_ratio(None if generate_state.ratio() is not None else width / height)
 
 
 def _keep_ratio(changed: str, other: str, model: ModelInfo) -> None:
     """While the ratio is locked, the other side follows, on the grid of the model."""
-    ratio, side = state.ratio(), state.form()[changed]
+    ratio, side = generate_state.ratio(), form_state.form()[changed]
     if ratio is None or not side:
         return
     exact = side / ratio if changed == WIDTH else side * ratio
     option, grid = SCHEMA.options[other], model.size_multiple
     low, high = int(option.minimum or grid), int(option.maximum or exact)
-    state.fill_form({other: min(high, max(low, round(exact / grid) * grid))})
+    form_state.fill_form({other: min(high, max(low, round(exact / grid) * grid))})
 
 
 def _legend(sizes: dict[str, tuple[int, int]]) -> str:

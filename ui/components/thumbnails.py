@@ -6,13 +6,13 @@ import html
 from collections.abc import Sequence
 from urllib.parse import urlencode
 
-from ui import state
 from ui.components import custom_components
+from ui.state import session
 
 
 def linked(image_id: str, prompt: str) -> str:
     """Return the thumbnail as a link; the history opens in the viewer's language."""
-    place = html.escape("history?" + urlencode({"image": image_id, "lang": state.language()}), quote=True)
+    place = html.escape("history?" + urlencode({"image": image_id, "lang": session.language()}), quote=True)
     source = html.escape(custom_components.thumbnail_url(image_id), quote=True)
     alt = html.escape(prompt, quote=True)
     return f'<a href="{place}" target="_self"><img src="{source}" alt="{alt}" loading="lazy"></a>'

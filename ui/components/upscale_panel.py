@@ -10,9 +10,10 @@ from core.config.options import GROUPS
 from core.config.schema import Option
 from core.studio import Studio
 from core.types import WorkerStatus
-from ui import actions, state
+from ui.actions import input_images as input_actions
 from ui.components import parameter_panel
 from ui.i18n import localized
+from ui.state import form as form_state
 
 GROUP = "upscale"
 SIZED = ("upscale.mode", "upscale.by")  # the size of the file follows from these
@@ -22,7 +23,7 @@ def draw(studio: Studio, options: Sequence[Option], worker: WorkerStatus) -> Non
     """Show the fields of Hires. fix, then those of upscaling that have an effect."""
     parameter_panel.group([option for option in options if option.group != GROUP], worker)
     st.caption(localized(GROUPS[GROUP]))
-    values = state.form_values()
+    values = form_state.form_values()
     for option in options:
         if option.group != GROUP or parameter_panel.unmet(option, values):
             continue
@@ -33,5 +34,5 @@ def draw(studio: Studio, options: Sequence[Option], worker: WorkerStatus) -> Non
 
 
 def _fit_size(studio: Studio) -> None:
-    state.keep_form()
-    actions.fit_size(studio)
+    form_state.keep_form()
+    input_actions.fit_size(studio)

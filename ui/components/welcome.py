@@ -8,10 +8,13 @@ import streamlit as st
 
 from core.studio import Studio
 from core.studio.models import groups_of_variants, recommended_variant
-from ui import actions, prompts, state
+from ui import prompts
+from ui.actions import generate as generate_actions
 from ui.components import model_card
 from ui.components.custom_components import ASSETS
 from ui.i18n import localized, t
+from ui.state import form as form_state
+from ui.state import session
 
 
 def draw(studio: Studio, library: prompts.Library | None) -> None:
@@ -23,7 +26,7 @@ def draw(studio: Studio, library: prompts.Library | None) -> None:
     with st.grid(3, min_column_width=150, gap="small", key="samples"):
         for sample in library.samples:
             _card(studio, sample)
-    if state.form()["model.id"] == "demo":
+    if form_state.form()["model.id"] == "demo":
         st.caption(t("welcome.embedded"))
         _offer(studio)
 
@@ -34,7 +37,7 @@ def _offer(studio: Studio) -> None:
     group = next((group for group in groups if group[0].id == model_card.PROMINENT), [])
     under_way = {download.model for download in studio.downloads.all() if download.state != "done"}
     here = any(one.problem is None or {one.id, *one.part_ids} & under_way for one in group)
-    if not group or here or not state.is_admin():
+    if not group or here or not session.is_admin():
         return
     room = model_card.room_of(studio)
     best = recommended_variant(group, room.bytes)
@@ -56,6 +59,6 @@ def _card(studio: Studio, sample: prompts.Sample) -> None:
             key=f"make_{sample.id}",
             width="stretch",
             type="tertiary",
-            on_click=actions.use_sample,
+            on_click=generate_actions.use_sample,
             args=(studio, sample),
         )

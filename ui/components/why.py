@@ -11,9 +11,10 @@ from core.errors import StudioError
 from core.studio import Studio
 from core.studio.why import SMALL, change_words
 from core.types import ImageRecord, SubmitOptions, WhyPlan, WhyReport, WhyStep
-from ui import actions, state
+from ui.actions import studio_calls
 from ui.components import error_card, thumbnails
 from ui.i18n import t
+from ui.state import session
 
 STUDY = "why"  # in the address: the study that is shown, so that it survives F5
 LOOK_SECONDS = 1.0
@@ -39,7 +40,7 @@ def _offer(studio: Studio, first: ImageRecord, second: ImageRecord) -> None:
     try:
         plan = studio.why.plan(first.id, second.id)
     except StudioError as error:
-        st.text(error.message(state.language()))
+        st.text(error.message(session.language()))
         return
     st.caption(t("why.help", count=plan.renders, width=plan.size[0], height=plan.size[1]))
     _table_of(plan)
@@ -52,7 +53,7 @@ def _offer(studio: Studio, first: ImageRecord, second: ImageRecord) -> None:
 
 
 def _table_of(plan: WhyPlan) -> None:
-    changes = [change_words(change, state.language()) for change in plan.changes]
+    changes = [change_words(change, session.language()) for change in plan.changes]
     st.html(_list("ol", changes))
     if plan.fixed:
         st.html(_list("ul", [t("why.fixed", name=name, before=before, after=after) for name, before, after in plan.fixed]))
@@ -65,10 +66,10 @@ def _list(kind: str, lines: Sequence[str]) -> str:
 
 def _start(studio: Studio, one: str, other: str, size: int) -> None:
     def start() -> None:
-        terms = SubmitOptions(client=state.client())
+        terms = SubmitOptions(client=session.client())
         st.query_params[STUDY] = studio.why.start(one, other, size, terms=terms).id
 
-    actions.ask(start)
+    studio_calls.ask(start)
 
 
 def _forget() -> None:
@@ -81,7 +82,7 @@ def _progress(studio: Studio, study_id: str) -> None:
     if report.active:
         st.progress(report.done / plan.renders, t("why.progress", done=report.done, count=plan.renders))
         st.button(
-            t("why.cancel"), key="why_cancel", icon=":material/close:", on_click=actions.ask,
+            t("why.cancel"), key="why_cancel", icon=":material/close:", on_click=studio_calls.ask,
             args=(studio.why.cancel, study_id),
         )  # fmt: skip
     elif report.failed:
@@ -94,7 +95,7 @@ def _progress(studio: Studio, study_id: str) -> None:
 
 def _ranking(report: WhyReport) -> None:
     """The measured changes, the one that moved the image most first."""
-    lines = [f"{change_words(step.change, state.language())} · {_moved(step)}" for step in report.ranked]
+    lines = [f"{change_words(step.change, session.language())} · {_moved(step)}" for step in report.ranked]
     if lines:
         st.html(_list("ol", lines))
 
@@ -106,7 +107,7 @@ def _moved(step: WhyStep) -> str:
 def _strip(report: WhyReport) -> None:
     """The images from the first to the second, under each the change that was made for it."""
     shown = [(report.first_image, t("why.first"))] if report.first_image else []
-    shown += [(step.image_id, change_words(step.change, state.language())) for step in report.steps if step.image_id]
+    shown += [(step.image_id, change_words(step.change, session.language())) for step in report.steps if step.image_id]
     if shown:
         figures = [
             f"<figure>{thumbnails.linked(image_id, words)}<figcaption>{html.escape(words)}</figcaption></figure>"

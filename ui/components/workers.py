@@ -9,10 +9,12 @@ import streamlit as st
 from core.errors import NotFoundError
 from core.studio import Studio
 from core.types import ClusterNode, ClusterWorker, WorkerStatus
-from ui import actions, formats, state
+from ui import formats
+from ui.actions import studio_calls
 from ui.components import custom_components
 from ui.i18n import t
 from ui.job_words import title
+from ui.state import session
 
 SHOWN = 64  # workers of a machine: each has a row and a button
 
@@ -46,8 +48,8 @@ def _head(studio: Studio, node: ClusterNode, workers: int) -> None:
             key=f"add_{node.id}",
             icon=":material/add:",
             help=t("workers.add_full") if node.gpus else t("workers.add_help"),
-            disabled=not state.is_admin() or (bool(node.gpus) and workers >= node.gpus),
-            on_click=actions.ask,
+            disabled=not session.is_admin() or (bool(node.gpus) and workers >= node.gpus),
+            on_click=studio_calls.ask,
             args=(studio.worker.add_worker, node.id),
         )
 
@@ -74,8 +76,8 @@ def _row(studio: Studio, worker: ClusterWorker) -> None:
             icon=":material/logout:",
             type="tertiary",
             help=t("workers.drain_help"),
-            disabled=not state.is_admin() or worker.state == "draining",
-            on_click=actions.ask,
+            disabled=not session.is_admin() or worker.state == "draining",
+            on_click=studio_calls.ask,
             args=(studio.worker.drain_worker, worker.id),
         )
 

@@ -8,9 +8,13 @@ from core.benchmark import report as reports
 from core.errors import StudioError
 from core.studio import Studio
 from core.types import Benchmark, JobState
-from ui import actions, formats, progress_poll, resources, state
+from ui import formats, progress_poll, resources
+from ui.actions import studio_calls
 from ui.components import benchmark_form, benchmark_result, benchmark_vote, custom_components, error_card, job_status
 from ui.i18n import t
+from ui.state import benchmark as benchmark_state
+from ui.state import current_page as page_state
+from ui.state import session
 
 VIEWS = ("table", "images", "vote")
 SHOWN = 30  # benchmarks of the list
@@ -22,21 +26,21 @@ LEAST_POLL, IMAGES_A_SECOND = (
 
 def page() -> None:
     studio = resources.studio()
-    for number, error in enumerate(state.errors()):
+    for number, error in enumerate(page_state.errors()):
         error_card.draw(error, f"benchmark{number}")
-    benchmark_id = state.open_benchmark()
+    benchmark_id = benchmark_state.open_benchmark()
     if benchmark_id is None:
         st.text(t("benchmark.text"))
         benchmark_form.draw(studio)
         _saved(studio)
         return
-    state.put_benchmark_in_address()
+    benchmark_state.put_benchmark_in_address()
     st.button(
         t("benchmark.new"),
         key="new_benchmark",
         icon=":material/arrow_back:",
         type="tertiary",
-        on_click=state.set_open_benchmark,
+        on_click=benchmark_state.set_open_benchmark,
         args=(None,),
     )
     try:
@@ -51,8 +55,8 @@ def _shown(studio: Studio, benchmark: Benchmark) -> None:
     active = any(job.state.active for job in reports.jobs(studio, benchmark))
     with st.container(horizontal=True, vertical_alignment="center", key="benchmark_head"):
         view = st.segmented_control(
-            t("history.view"), VIEWS, key=state.labelled(state.VIEW), default="table", required=True, label_visibility="collapsed",
-            format_func={name: t(f"benchmark.view_{name}") for name in VIEWS}.__getitem__,
+            t("history.view"), VIEWS, key=session.labelled(benchmark_state.VIEW), default="table", required=True,
+            label_visibility="collapsed", format_func={name: t(f"benchmark.view_{name}") for name in VIEWS}.__getitem__,
         )  # fmt: skip
         if not active:
             address = f"/api/comparisons/{benchmark.id}"
@@ -92,13 +96,13 @@ def _progress(studio: Studio, report: reports.BenchmarkReport, mark: str, poll: 
             st.button(
                 t("job.cancel"),
                 key="cancel_benchmark",
-                on_click=actions.ask,
+                on_click=studio_calls.ask,
                 args=(reports.cancel, studio, benchmark),
             )
         elif any(one.job and one.job.state in (JobState.FAILED, JobState.CANCELLED) for one in report.columns):
             st.text(t("benchmark.stopped", done=report.made, total=report.wanted))
             st.button(
-                t("benchmark.go_on"), key="retry_benchmark", icon=":material/replay:", on_click=actions.ask,
+                t("benchmark.go_on"), key="retry_benchmark", icon=":material/replay:", on_click=studio_calls.ask,
                 args=(reports.retry, studio, benchmark),
             )  # fmt: skip
 
@@ -118,7 +122,7 @@ def _saved(studio: Studio) -> None:
             st.button(
                 t("benchmark.open"),
                 key=f"open_{benchmark.id}",
-                on_click=state.set_open_benchmark,
+                on_click=benchmark_state.set_open_benchmark,
                 args=(benchmark.id,),
             )
             st.button(
@@ -127,7 +131,7 @@ def _saved(studio: Studio) -> None:
                 icon=":material/delete:",
                 help=t("benchmark.forget"),
                 type="tertiary",
-                on_click=actions.ask,
+                on_click=studio_calls.ask,
                 args=(studio.benchmarks.forget, benchmark.id),
             )
 

@@ -9,7 +9,8 @@ import streamlit as st
 from core.errors import StudioError
 from core.studio import Studio
 from core.types import ModelInfo
-from ui import actions, formats, prompts, resources, state
+from ui import formats, prompts, resources
+from ui.actions import form as form_actions
 from ui.components import (
     accordions,
     custom_components,
@@ -21,6 +22,10 @@ from ui.components import (
     welcome,
 )
 from ui.i18n import t
+from ui.state import form as form_state
+from ui.state import generate_page as generate_state
+from ui.state import input_images as input_state
+from ui.state import session
 
 
 def page() -> None:
@@ -30,13 +35,13 @@ def page() -> None:
 
 
 def _draw(studio: Studio) -> None:
-    actions.open_form(studio)
-    state.put_job_in_address()
+    form_actions.open_form(studio)
+    generate_state.put_job_in_address()
     custom_components.skip_link(t("generate.skip"), f"{generate_form.SELECTORS[generate_form.PROMPT]} textarea")
     _draft(studio)
     snapshot = studio.queue.snapshot()
-    mine = session_strip.session(studio, snapshot)
-    library = prompts.library_for(state.form()["model.id"], studio.settings.configs / "prompts")
+    mine = session_strip.read(studio, snapshot)
+    library = prompts.library_for(form_state.form()["model.id"], studio.settings.configs / "prompts")
     with st.container(key="workspace"):
         with st.container(key="form_zone"):
             with st.container(key="ask"):
@@ -49,9 +54,9 @@ def _draw(studio: Studio) -> None:
             result.draw(studio, snapshot, mine, lambda: welcome.draw(studio, library))
         with st.container(key="session"):
             session_strip.draw(mine)
-    if not state.section_open("img2img"):
+    if not generate_state.section_open("img2img"):
         input_card.paste_anywhere(studio)
-    state.keep_form()
+    form_state.keep_form()
 
 
 def _draft(studio: Studio) -> None:
@@ -59,21 +64,21 @@ def _draft(studio: Studio) -> None:
     custom_components.draft(
         "draft",
         {
-            **state.form(), "batch": state.batch_text(), "level": state.level(),
-            "inputs": dict(state.sources().inputs), "parent": state.sources().parent,
+            **form_state.form(), "batch": form_state.batch_text(), "level": generate_state.level(),
+            "inputs": dict(input_state.sources().inputs), "parent": input_state.sources().parent,
         },
-        generate_form.SELECTORS, form=".st-key-form_zone", prefix=state.widget_key(""),
-        fresh=not state.fills(), fills=state.fills(),
-        on_restored=partial(actions.restore_draft, studio), on_typed=actions.take_typed,
+        generate_form.SELECTORS, form=".st-key-form_zone", prefix=form_state.widget_key(""),
+        fresh=not form_state.fills(), fills=form_state.fills(),
+        on_restored=partial(form_actions.restore_draft, studio), on_typed=form_actions.take_typed,
     )  # fmt: skip
 
 
 def _model(studio: Studio) -> ModelInfo | None:
     """Return the selected model; None, with the reason on the page, when there is no such model any more."""
     try:
-        return studio.catalog.find(state.form()["model.id"])
+        return studio.catalog.find(form_state.form()["model.id"])
     except StudioError as error:
-        st.warning(formats.literal(error.message(state.language())))
+        st.warning(formats.literal(error.message(session.language())))
         return None
 
 

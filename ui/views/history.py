@@ -10,7 +10,8 @@ from core.errors import StudioError
 from core.server.listing import PART
 from core.studio import Studio
 from core.types import HistoryCounts, HistoryPage, HistoryQuery, ImageRecord
-from ui import actions, resources, state
+from ui import resources
+from ui.actions import annotate
 from ui.components import (
     custom_components,
     error_card,
@@ -25,11 +26,13 @@ from ui.components import (
     history_toolbar,
 )
 from ui.i18n import t
+from ui.state import current_page as page_state
+from ui.state import history as history_state
 
 
 def page() -> None:
     studio = resources.studio()
-    state.open_history()
+    history_state.open_history()
     counts = studio.history.counts()
     record = _selected(studio)
     with st.container(key="archive_split" if record else "archive"):
@@ -41,17 +44,17 @@ def page() -> None:
         if record:
             with st.container(key="detail"):
                 history_detail.draw(studio, record, query)
-    custom_components.keys(key="keys", on_key=lambda event: actions.history_key(studio, query, event))
+    custom_components.keys(key="keys", on_key=lambda event: annotate.history_key(studio, query, event))
     history_import.draw(studio)
 
 
 def _found(studio: Studio, counts: HistoryCounts, record: ImageRecord | None) -> HistoryQuery:
     """Draw the bars and what was found; return what was asked for."""
-    errors = state.errors()
+    errors = page_state.errors()
     if len(errors) > 1:  # of an import
-        error_card.files(errors, "history_files", on_close=lambda: state.set_errors(()))
+        error_card.files(errors, "history_files", on_close=lambda: page_state.set_errors(()))
     for number, error in enumerate(errors if len(errors) == 1 else ()):
-        error_card.draw(error, f"history{number}", on_close=lambda: state.set_errors(()))
+        error_card.draw(error, f"history{number}", on_close=lambda: page_state.set_errors(()))
     bar = st.container(key="bar")
     query, view = history_filter.query(studio), history_toolbar.view(studio)
     if view == history_toolbar.GALLERY:  # it asks for the rest by itself, by place
@@ -88,41 +91,41 @@ def _gallery(query: HistoryQuery, found: HistoryPage, record: ImageRecord | None
         found,
         t("history.title"),
         key="gallery",
-        version=state.history_version(),
-        selection=(state.selection_version(), state.selection()),
+        version=history_state.history_version(),
+        selection=(history_state.selection_version(), history_state.selection()),
         opened=record.id if record else None,
         tile=history_toolbar.tile(),
-        on_pick=state.select_image,
-        on_select=state.click_choice,
+        on_pick=history_state.select_image,
+        on_select=history_state.click_choice,
     )
 
 
 def _selected(studio: Studio) -> ImageRecord | None:
-    image_id = state.selected_image()
+    image_id = history_state.selected_image()
     if not image_id:
         return None
     try:
         return studio.history.get(image_id)
     except StudioError as error:
-        state.select_image(None)
+        history_state.select_image(None)
         error_card.draw(error, "selected")
         return None
 
 
 def _pager(found: HistoryPage) -> None:
     with st.container(horizontal=True, vertical_alignment="center", key="pager"):
-        first = len(state.cursors()) == 1
+        first = len(history_state.cursors()) == 1
         st.button(
             t("history.newer"),
             key="newer",
             disabled=first,
             icon=":material/chevron_left:",
-            on_click=state.previous_page,
+            on_click=history_state.previous_page,
         )
-        st.text(t("history.count", page=len(state.cursors()), total=found.total))
+        st.text(t("history.count", page=len(history_state.cursors()), total=found.total))
         st.button(
             t("history.older"), key="older", disabled=found.next_cursor is None, icon=":material/chevron_right:",
-            on_click=state.next_page, args=(found.next_cursor,),
+            on_click=history_state.next_page, args=(found.next_cursor,),
         )  # fmt: skip
 
 

@@ -10,9 +10,12 @@ import streamlit as st
 from core.errors import StudioError
 from core.studio import Studio
 from core.types import ImageRecord
-from ui import actions, formats, resources, state
+from ui import formats, resources
+from ui.actions import annotate
 from ui.components import custom_components, error_card, history_table, why
 from ui.i18n import t
+from ui.state import history as history_state
+from ui.state import session
 
 if TYPE_CHECKING:
     import pandas
@@ -42,9 +45,9 @@ def page() -> None:
 
 def _records(studio: Studio) -> list[ImageRecord]:
     """Return the selected images, in their order; the address keeps them over a reload."""
-    if "ids" in st.query_params and not state.selected_images():
-        state.select_images(st.query_params["ids"].split(","), by_page=True)
-    selected = state.selected_images()[:MOST]
+    if "ids" in st.query_params and not history_state.selected_images():
+        history_state.select_images(st.query_params["ids"].split(","), by_page=True)
+    selected = history_state.selected_images()[:MOST]
     if selected:
         st.query_params["ids"] = ",".join(selected)
     found = []
@@ -69,8 +72,8 @@ def _two(studio: Studio, first: ImageRecord, second: ImageRecord) -> None:
         return
     views = ("slider", "beside", "map")
     view = st.segmented_control(
-        t("history.view"), views, key=state.labelled("compare_view"), default="slider", required=True, label_visibility="collapsed",
-        format_func={name: t(f"compare.{name}") for name in views}.__getitem__,
+        t("history.view"), views, key=session.labelled("compare_view"), default="slider", required=True,
+        label_visibility="collapsed", format_func={name: t(f"compare.{name}") for name in views}.__getitem__,
     )  # fmt: skip
     if view == "slider":
         custom_components.slider(first, second, t("compare.slider"), key="compare_slider")
@@ -115,7 +118,7 @@ def _actions(studio: Studio, record: ImageRecord, number: int) -> None:
         st.button(
             t("column.favourite"), key=f"compare_favourite_{number}", icon=":material/favorite:",
             help=t("column.favourite"), type="primary" if record.marks.favourite else "tertiary",
-            on_click=actions.toggle_favourite, args=(studio, record.id),
+            on_click=annotate.toggle_favourite, args=(studio, record.id),
         )  # fmt: skip
         if st.button(
             t("image.history"), key=f"compare_open_{number}", icon=":material/open_in_full:",

@@ -8,26 +8,30 @@ from core.errors import StudioError
 from core.studio import Studio
 from core.studio.models import groups_of_variants
 from core.types import SystemReport, WorkerStatus
-from ui import actions, formats, resources, state
+from ui import formats, resources
+from ui.actions import studio_calls
 from ui.components import embedding_cards, error_card, lora_cards, model_card
 from ui.i18n import localized, t
+from ui.state import current_page as page_state
+from ui.state import pages as pages_state
+from ui.state import session
 
 REFRESH_SECONDS = 2
 
 
 def page() -> None:
     studio = resources.studio()
-    for number, error in enumerate(state.errors()):
+    for number, error in enumerate(page_state.errors()):
         error_card.draw(error, f"models{number}")
     error_card.settings_problems(studio.catalog.problems())
     st.fragment(_draw, run_every=REFRESH_SECONDS)(studio)
     lora_cards.draw(studio)
     embedding_cards.draw(studio)
-    if not state.is_admin():
+    if not session.is_admin():
         st.caption(t("models.admin_only"))
         return
     with st.expander(t("models.add"), icon=":material/add:", key="add_model"):
-        st.text_input(t("models.add_path"), key=state.model_field("path"))
+        st.text_input(t("models.add_path"), key=pages_state.model_field("path"))
         model_card.problem("path")
         st.button(t("models.add_button"), key="add_button", on_click=_add, args=(studio,))
     with st.expander(t("models.token"), icon=":material/key:", key="tokens"):
@@ -64,7 +68,7 @@ def _memory(studio: Studio, worker: WorkerStatus, report: SystemReport) -> None:
             key="unload",
             icon=":material/close:" if ahead else ":material/eject:",
             disabled=not ahead and (worker.model is None or worker.state == "loading"),
-            on_click=actions.ask,
+            on_click=studio_calls.ask,
             args=(studio.worker.unload,),
         )
     refusal = studio.worker.refusal()
@@ -91,16 +95,16 @@ def _loaded(worker: WorkerStatus) -> str:
 
 
 def _add(studio: Studio) -> None:
-    path = state.model_text("path").strip()
+    path = pages_state.model_text("path").strip()
     if not path:
         return
     try:
         info = studio.catalog.add(path)
     except StudioError as error:
-        state.set_model_error("path", error)
+        pages_state.set_model_error("path", error)
         return
-    state.set_model_error("path", None)
-    state.empty_model_field("path")
+    pages_state.set_model_error("path", None)
+    pages_state.empty_model_field("path")
     st.toast(t("models.added", name=formats.literal(localized(info.name))))
 
 
@@ -110,7 +114,7 @@ def _token(studio: Studio, hub: str) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.text_input(
             t("models.token_of", hub=model_card.HUBS[hub]),
-            key=state.model_field(name),
+            key=pages_state.model_field(name),
             type="password",
             placeholder=hint,
             autocomplete="off",
@@ -120,8 +124,8 @@ def _token(studio: Studio, hub: str) -> None:
 
 
 def _save_token(studio: Studio, hub: str, name: str) -> None:
-    if model_card.ask(name, studio.downloads.save_token, hub, state.model_text(name)):
-        state.empty_model_field(name)
+    if model_card.ask(name, studio.downloads.save_token, hub, pages_state.model_text(name)):
+        pages_state.empty_model_field(name)
 
 
 page()

@@ -11,10 +11,14 @@ from streamlit.delta_generator import DeltaGenerator
 
 from core.studio import Studio
 from core.types import USER_CLIENT, HistoryQuery, ImageRecord, Job, JobState, QueueSnapshot
-from ui import actions, formats, progress_poll, resources, state
+from ui import formats, progress_poll, resources
+from ui.actions import studio_calls
 from ui.components import custom_components, error_card, gpu_share, job_status, schedule, thumbnails
 from ui.i18n import t
 from ui.job_words import title
+from ui.state import current_page as page_state
+from ui.state import pages as pages_state
+from ui.state import session
 
 SHOWN = 40  # rows of a page of each list: each has six buttons
 ENDED = 20  # rows of what ended lately
@@ -24,19 +28,19 @@ RETRY_STATES = (JobState.FAILED, JobState.CANCELLED)
 
 def page() -> None:
     studio = resources.studio()
-    for number, error in enumerate(state.errors()):
-        error_card.draw(error, f"queue{number}", on_close=lambda: state.set_errors(()))
+    for number, error in enumerate(page_state.errors()):
+        error_card.draw(error, f"queue{number}", on_close=lambda: page_state.set_errors(()))
     st.fragment(_lists, run_every=job_status.SAFETY_SECONDS)(studio)
 
 
 def _lists(studio: Studio) -> None:
     """Rerun when the queue has changed; the browser keeps the progress of running jobs up to date by itself."""
     snapshot = studio.queue.snapshot()
-    ended = [job for job in studio.queue.ended(ENDED) if not state.is_cleared(job)]
+    ended = [job for job in studio.queue.ended(ENDED) if not pages_state.is_cleared(job)]
     _switches(studio, snapshot, bool(ended))
     if not snapshot.jobs:
         st.info(t("queue.nothing"), icon=":material/done_all:")
-    owner = state.owner()
+    owner = session.owner()
     if owner is None:
         _active(studio, "all", snapshot.total, lambda after: _page_of_all(studio, snapshot, after))
     else:
@@ -54,18 +58,18 @@ def _lists(studio: Studio) -> None:
 
 def _switches(studio: Studio, snapshot: QueueSnapshot, any_ended: bool) -> None:
     """Show what acts on the whole queue."""
-    owner = state.owner()
+    owner = session.owner()
     shown = snapshot.jobs if owner is None else studio.queue.active(SHOWN, owner)  # the snapshot has the first of all people
-    waiting = any(job.state is JobState.QUEUED and state.is_mine(job) for job in shown)
+    waiting = any(job.state is JobState.QUEUED and session.is_mine(job) for job in shown)
     with st.container(horizontal=True, vertical_alignment="center", key="queue_switches"):
         st.button(
             t("queue.go_on") if snapshot.paused else t("queue.pause_all"),
             key="pause_all",
             icon=":material/play_arrow:" if snapshot.paused else ":material/pause:",
             type="primary" if snapshot.paused else "secondary",
-            disabled=not state.is_admin(),
-            help=None if state.is_admin() else t("queue.admins"),
-            on_click=actions.ask,
+            disabled=not session.is_admin(),
+            help=None if session.is_admin() else t("queue.admins"),
+            on_click=studio_calls.ask,
             args=(studio.queue.pause, not snapshot.paused),
         )
         st.button(
@@ -73,12 +77,12 @@ def _switches(studio: Studio, snapshot: QueueSnapshot, any_ended: bool) -> None:
             key="clear_mine",
             icon=":material/clear_all:",
             disabled=not waiting,
-            on_click=actions.ask,
+            on_click=studio_calls.ask,
             args=(studio.queue.clear, owner),
         )
         st.button(
             t("queue.clear_ended"), key="clear_ended", icon=":material/done_all:", help=t("queue.clear_ended_help"),
-            disabled=not any_ended, on_click=state.clear_ended, args=(datetime.now(UTC),),
+            disabled=not any_ended, on_click=pages_state.clear_ended, args=(datetime.now(UTC),),
         )  # fmt: skip
         gpu_share.button(studio)
         custom_components.signals(t("queue.sound"), t("queue.notify"), t("queue.denied"), key="signals")
@@ -95,10 +99,10 @@ def _active(studio: Studio, name: str, total: int, read: Callable[[str | None], 
     """Show a list of running and waiting jobs, a page at a time; nothing where there are none."""
     if not total:
         return
-    first, after = state.queue_page(name)
+    first, after = pages_state.queue_page(name)
     jobs = read(after)
     if not jobs and after:  # they have ended meanwhile
-        state.turn_queue_page(name, 0, None)
+        pages_state.turn_queue_page(name, 0, None)
         first, jobs = 0, read(None)
     st.subheader(f"{t(f'queue.{name}')} · {total}")
     for job in jobs:
@@ -114,11 +118,11 @@ def _pages(name: str, first: int, jobs: Sequence[Job], total: int) -> None:
     with st.container(horizontal=True, vertical_alignment="center", key=f"pages_{name}"):
         st.button(
             t("queue.first"), key=f"first_{name}", icon=":material/first_page:", disabled=first == 0,
-            on_click=state.turn_queue_page, args=(name, 0, None),
+            on_click=pages_state.turn_queue_page, args=(name, 0, None),
         )  # fmt: skip
         st.button(
             t("queue.following"), key=f"following_{name}", icon=":material/chevron_right:", disabled=last >= total,
-            on_click=state.turn_queue_page, args=(name, last, jobs[-1].id if jobs else None),
+            on_click=pages_state.turn_queue_page, args=(name, last, jobs[-1].id if jobs else None),
         )  # fmt: skip
         st.caption(t("queue.page", first=first + 1, last=last, total=total))
 
@@ -139,7 +143,7 @@ def _active_row(studio: Studio, job: Job) -> None:
     with _words(studio, job):
         job_status.where(job)
         if job.error:
-            custom_components.quiet(job.error.message(state.language()))
+            custom_components.quiet(job.error.message(session.language()))
     if job.state is JobState.QUEUED and job.position is not None:
         _button("top", job, "vertical_align_top", _to_front, studio, job)
         _button("up", job, "arrow_upward", studio.queue.move, job.id, job.position - 1)
@@ -185,7 +189,7 @@ def _end(job: Job) -> str:
     """Return how it ended and why, or when and after how long."""
     words = t(f"queue.{job.state.value}")
     if job.error:
-        return t("queue.why", state=words, why=job.error.message(state.language()))
+        return t("queue.why", state=words, why=job.error.message(session.language()))
     if job.finished_at is None:
         return words
     took = [formats.seconds((job.finished_at - job.started_at).total_seconds())] if job.started_at else []
@@ -215,7 +219,7 @@ def _button(name: str, job: Job, icon: str, verb: Callable[..., object], *argume
         help=t(f"queue.{name}"),
         type="tertiary",
         disabled=name == "cancel" and job.cancel_requested,
-        on_click=actions.ask,
+        on_click=studio_calls.ask,
         args=(verb, *arguments),
     )
 

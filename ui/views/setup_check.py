@@ -9,19 +9,24 @@ import streamlit as st
 from core.config.options import SCHEMA
 from core.studio import Studio, self_test
 from core.types import Job
-from ui import actions, formats, progress_poll, resources, state
+from ui import formats, progress_poll, resources
+from ui.actions import form as form_actions
+from ui.actions import setup_check as setup_check_actions
+from ui.actions import studio_calls
 from ui.components import custom_components, error_card, job_status
 from ui.i18n import localized, t
+from ui.state import current_page as page_state
+from ui.state import pages as pages_state
 
 
 def page() -> None:
     studio = resources.studio()
-    actions.open_form(studio)
-    for number, error in enumerate(state.errors()):
+    form_actions.open_form(studio)
+    for number, error in enumerate(page_state.errors()):
         error_card.draw(error, f"guide{number}")
     st.text(t("guide.text"))
-    state.keep_guide_in_address()
-    runs = {key: actions.known_jobs(studio, ids) for key, ids in state.guide_runs().items()}
+    pages_state.keep_guide_in_address()
+    runs = {key: studio_calls.known_jobs(studio, ids) for key, ids in pages_state.guide_runs().items()}
     busy = any(job.state.active for jobs in runs.values() for job in jobs)
     with st.grid(2, min_column_width=380, gap="small", key="steps"):
         for number, step in enumerate(self_test.STEPS, start=1):
@@ -43,7 +48,7 @@ def _step(studio: Studio, number: int, step: self_test.Step, jobs: list[Job], bu
         icon=":material/play_arrow:",
         type="secondary" if jobs else "primary",
         disabled=busy,
-        on_click=actions.run_step,
+        on_click=setup_check_actions.run_step,
         args=(studio, step),
     )
     if jobs:
@@ -58,7 +63,7 @@ def _name(key: str) -> str:
 def _running(studio: Studio, step: self_test.Step, ids: list[str]) -> None:
     """Rerun when the queue has changed, until the last image of the step has ended."""
     mark = progress_poll.mark(studio.queue.snapshot())
-    jobs = actions.known_jobs(studio, ids)
+    jobs = studio_calls.known_jobs(studio, ids)
     active = [job for job in jobs if job.state.active]
     if not active:
         st.rerun()
@@ -70,7 +75,7 @@ def _running(studio: Studio, step: self_test.Step, ids: list[str]) -> None:
         st.button(
             t("job.cancel"),
             key=f"cancel_{step.key}",
-            on_click=actions.cancel_all,
+            on_click=studio_calls.cancel_all,
             args=(studio, [job.id for job in active]),
         )
 

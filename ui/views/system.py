@@ -10,17 +10,19 @@ from core.config.options import SCHEMA
 from core.config.schema import HIDDEN
 from core.studio import Studio
 from core.types import SystemReport, WorkerStatus
-from ui import actions, formats, resources, state
+from ui import formats, resources
+from ui.actions import form as form_actions
 from ui.components import charts, error_card, issue_cards, users_card, workers
 from ui.i18n import localized, t
+from ui.state import current_page as page_state
 
 REFRESH_SECONDS = 5
 
 
 def page() -> None:
     studio = resources.studio()
-    actions.open_form(studio)
-    for number, error in enumerate(state.errors()):
+    form_actions.open_form(studio)
+    for number, error in enumerate(page_state.errors()):
         error_card.draw(error, f"system{number}")
     st.fragment(issue_cards.draw, run_every=REFRESH_SECONDS)(studio)
     with st.container(border=True, key="charts_card"):
