@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from core.errors import BatchError, InputError
-from core.i18n import localize
+from core.i18n import LANGUAGES, localize
 
 MOST_SAID = 8  # rows in the sentence; the rest is counted
 LONGEST = 60  # characters of what came
@@ -24,7 +24,7 @@ class RowErrors:
         """Add an error. `column` is "" for the whole row; `allowed` is a text, or texts by language."""
         if isinstance(value, str) and len(value) > LONGEST:
             value = value[: LONGEST - 1] + "…"
-        words = {"en": allowed, "zh": allowed} if isinstance(allowed, str) else allowed
+        words = dict.fromkeys(LANGUAGES, allowed) if isinstance(allowed, str) else allowed
         self._found.append(
             localize(
                 "batch.row_errors.row_value_allowed",
@@ -39,7 +39,8 @@ class RowErrors:
     def add_error(self, row: int, column: str, error: InputError) -> None:
         """Add an error that was raised for a row; `column` is used when the error has no key."""
         if not {"value", "allowed"} <= set(error.values):
-            self._found.append({"en": f"row {row}: {error.message('en')}", "zh": f"第 {row} 行：{error.message('zh')}"})
+            text = {language: error.message(language) for language in LANGUAGES}
+            self._found.append(localize("batch.row_errors.row", row=row, error=text))
             return
         key = str(error.values.get("key", column)).removeprefix("generation.")
         value = error.values["value"]
@@ -50,7 +51,7 @@ class RowErrors:
         if not self._found:
             return
         rest = len(self._found) - MOST_SAID
-        more = localize("batch.row_errors.and_more", rest=rest) if rest > 0 else {"en": "", "zh": ""}
+        more = localize("batch.row_errors.and_more", rest=rest) if rest > 0 else dict.fromkeys(LANGUAGES, "")
         joined = {
             language: mark.join(words[language] for words in self._found[:MOST_SAID]) + more[language]
             for language, mark in (("en", "; "), ("zh", "；"))

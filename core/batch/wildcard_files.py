@@ -14,7 +14,7 @@ from pathlib import Path
 from core.batch import structured_wildcards
 from core.batch.templates import NAME
 from core.errors import WildcardError
-from core.i18n import localize
+from core.i18n import LANGUAGES, localize
 
 LARGEST = 1_000_000  # bytes of a file
 COMMENT = "#"  # a line that begins with it says something to people only
@@ -100,4 +100,4 @@ class WildcardFiles:
     def _known(self) -> dict[str, str]:
         names = self.names()
         listed = ", ".join(f"__{name}__" for name in names[:SHOWN]) + (" …" if len(names) > SHOWN else "")
-        return {"en": listed or "none: there are no files", "zh": listed or "无：没有任何文件"}
+        return dict.fromkeys(LANGUAGES, listed) if listed else localize("batch.wildcard_files.none")

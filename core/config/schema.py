@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any, Final, Literal
 
 from core.errors import OptionConflictError, OptionError, UnknownOptionError
+from core.i18n import localize
 
 AUTO: Final = "auto"  # the value of an option that is resolved later (from the model or the machine), with a reason
 
@@ -95,18 +96,11 @@ class Option:
         if self.type == "choice":
             return _same(", ".join(self.choices))
         if self.type == "list":
-            return {"en": "a list of texts", "zh": "文本列表"}
+            return localize("config.schema.list")
         if self.type == "str":
-            return {
-                "en": f"text of at most {self.maximum:g} characters",
-                "zh": f"不超过 {self.maximum:g} 个字符的文本",
-            }
+            return localize("config.schema.str", most=f"{self.maximum:g}")
         low, high = _plain(self.minimum), _plain(self.maximum)
-        whole = self.type == "int"
-        return {
-            "en": f"{'a whole number' if whole else 'a number'} from {low} to {high} {self.unit}".strip(),
-            "zh": f"{low} 至 {high} 之间的{'整数' if whole else '数'} {self.unit}".strip(),
-        }
+        return localize(f"config.schema.{self.type}", low=low, high=high, unit=self.unit and f" {self.unit}")
 
     def check(self, value: Any, source: str) -> Any:
         """Return the value in the type of the option. Raises OptionError with source, key, value and allowed values."""

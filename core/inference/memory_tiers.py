@@ -208,7 +208,7 @@ def _first_that_fits(
     wants, free = needed(tier, parameters, pixels, stored) / GIGA, max(0, machine.free) / GIGA
     reason = localize("inference.memory_tiers.needs_gb_of_gb_free", part=_DOES[tier.offload], wants=wants, free=free)
     if fitting is None:
-        reason = {"en": reason["en"] + "; nothing smaller is left", "zh": reason["zh"] + "；已没有更小的方式"}
+        reason = localize("inference.memory_tiers.none_smaller", reason=reason)
     return tier, Decision("memory.tier", AUTO, tier.name, _with_packages(reason, machine, tier, parameters, pixels))
 
 

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core.errors import StudioError
+from core.i18n import localize
 from core.studio import Studio
 
 Say = Callable[[StudioError, int], Response]
@@ -100,16 +101,12 @@ async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
     return bytes(body)
 
 
-def _unreadable(status: int, en: str, zh: str) -> BodyError:
-    return BodyError(status=status, reason={"en": en, "zh": zh})
+def _unreadable(status: int, problem: str, **values: Any) -> BodyError:
+    return BodyError(status=status, reason=localize(f"server.body_limit.{problem}", **values))
 
 
 def _too_large(limit: int) -> BodyError:
-    return _unreadable(
-        413,
-        f"The request is larger than {limit} bytes (service.max_body_kb); send a smaller one.",
-        f"请求超过 {limit} 字节（service.max_body_kb）；请缩小请求。",
-    )
+    return _unreadable(413, "too_large", limit=limit)
 
 
 async def _checked(scope: Scope, body: bytes) -> Scope:
@@ -117,12 +114,7 @@ async def _checked(scope: Scope, body: bytes) -> Scope:
     headers = Headers(scope=scope)
     encoding = headers.get("content-encoding", "").strip().lower()
     if body and encoding not in ("", "identity"):
-        raise _unreadable(
-            415,
-            f"The body is compressed ({encoding[:20]}), and compressed bodies are not read. Send it without "
-            "Content-Encoding.",
-            f"请求体经过压缩（{encoding[:20]}），本接口不读取压缩的请求体。请不要使用 Content-Encoding。",
-        )
+        raise _unreadable(415, "compressed", encoding=encoding[:20])
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     named = kind == "application/json" or kind.endswith("+json")
     untyped = kind in _UNTYPED and body.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[")
@@ -143,43 +135,25 @@ def parse_json(body: bytes) -> Any:
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise _unreadable(
-            400,
-            f"The body is not UTF-8: byte 0x{body[error.start]:02x} at position {error.start}. Send JSON as UTF-8.",
-            f"请求体不是 UTF-8：第 {error.start} 个字节为 0x{body[error.start]:02x}。请以 UTF-8 发送 JSON。",
-        ) from None
+        raise _unreadable(400, "not_utf_8", byte=f"{body[error.start]:02x}", position=error.start) from None
     try:
         data = json.loads(text, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
-        raise _unreadable(
-            400,
-            f"The body is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}.",
-            f"请求体不是有效的 JSON：第 {error.lineno} 行第 {error.colno} 列，{error.msg}。",
-        ) from None
+        raise _unreadable(400, "not_json", detail=error.msg, line=error.lineno, column=error.colno) from None
     except RecursionError:
         raise _too_deep() from None
     except ValueError:  # a number with more digits than Python converts
-        raise _unreadable(
-            400, "The body holds a number with too many digits.", "请求体中有一个位数过多的数字。"
-        ) from None
+        raise _unreadable(400, "digits") from None
     _check_shape(data, surrogates="\\u" in text)
     return data
 
 
 def _no_constant(name: str) -> None:
-    raise _unreadable(
-        400,
-        f"The body is not valid JSON: {name} is no number of JSON.",
-        f"请求体不是有效的 JSON：{name} 不是 JSON 的数。",
-    )
+    raise _unreadable(400, "constant", name=name)
 
 
 def _too_deep() -> BodyError:
-    return _unreadable(
-        400,
-        f"The JSON is nested too deeply; allowed: {MAX_DEPTH} lists and objects inside one another.",
-        f"JSON 嵌套过深；允许 {MAX_DEPTH} 层。",
-    )
+    return _unreadable(400, "too_deep", most=MAX_DEPTH)
 
 
 def _check_shape(data: Any, surrogates: bool) -> None:
@@ -190,11 +164,7 @@ def _check_shape(data: Any, surrogates: bool) -> None:
         value, depth, key = waiting.pop()
         if isinstance(value, str):
             if surrogates and _SURROGATE.search(value):
-                raise _unreadable(
-                    422,
-                    f"{key[:60] or 'The body'} holds half of a surrogate pair (such as \\ud800), which is no character.",
-                    f"{key[:60] or '请求体'} 含有不成对的代理项（如 \\ud800），它不是字符。",
-                )
+                raise _unreadable(422, "surrogate", part=key[:60] or localize("server.body_limit.body"))
             continue
         if not isinstance(value, dict | list):
             continue
@@ -202,11 +172,7 @@ def _check_shape(data: Any, surrogates: bool) -> None:
             raise _too_deep()
         values += len(value)
         if values > MAX_VALUES:
-            raise _unreadable(
-                413,
-                f"The JSON holds more than {MAX_VALUES} values; send less at once.",
-                f"JSON 中的值超过 {MAX_VALUES} 个；请分次发送。",
-            )
+            raise _unreadable(413, "values", most=MAX_VALUES)
         if isinstance(value, dict):
             if surrogates and any(_SURROGATE.search(name) for name in value):
                 waiting.append(("\ud800", depth, "A key"))
