@@ -1,6 +1,9 @@
 """Say what the tensors of a file are, by their names and shapes: which parts of which model, and in whose naming.
 
 Nothing is loaded. A prefix before the names does not matter: it is found with them.
+
+Not by diffusers' `infer_diffusers_model_type`: it takes loaded tensors, and answers "v1" for whatever it does not know, so that
+parts alone, GGUF names, other prefixes and foreign files would all pass for SD 1.5.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from transformers import Qwen2Tokenizer, Qwen3Model
 
 from core.demo import captions, renderer, scenes
 from core.demo.training import fast_transformer, latents, text_encoder
-from core.demo.training.optim import Average, Optimizers, curve
+from core.demo.training.optim import Average, Optimizers, curve, load_checkpoint, save_checkpoint
 
 TOKENS = 3200
 EMPTY = 0.1
@@ -206,11 +206,7 @@ def train(
     average = Average(model, 0.998)
     used, step = 0.0, 0
     if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True)
-        model.load_state_dict(saved["model"])
-        average.model.load_state_dict(saved["average"])
-        optimizers.load(saved["optimizers"])
-        used, step = saved["seconds"], saved["step"]
+        used, step = load_checkpoint(checkpoint, model, average, optimizers)
     torch.manual_seed(seed + 1000 * step + rank)
     # All draw the same sizes, so that none waits for another, and each its own scenes.
     text = load_text(out)
@@ -236,7 +232,7 @@ def train(
             losses = []
         if seconds - shown > every * 60 or progress >= 1:
             shown = seconds
-            save(checkpoint, model, average, optimizers, seconds, step)
+            save_checkpoint(checkpoint, model, average, optimizers, seconds, step)
             preview(average.model)
 
 
@@ -263,17 +259,3 @@ def one_of(mix: Mapping[Size, float], rng: random.Random) -> Size:
 def new_optimizers(model: ZImageTransformer2DModel) -> Optimizers:
     """Return Muon for the transformer's matrices, AdamW for embeddings, modulation, the final layer and the rest."""
     return Optimizers(model, muon_lr=2e-3, adamw_lr=1.5e-3, by_adamw=("embed", "adaLN", "final", "pad_token"))
-
-
-def save(
-    path: Path, model: ZImageTransformer2DModel, average: Average, optimizers: Optimizers, seconds: float, step: int
-) -> None:
-    state = {
-        "model": model.state_dict(),
-        "average": average.model.state_dict(),
-        "optimizers": optimizers.state(),
-        "seconds": seconds,
-        "step": step,
-    }
-    torch.save(state, path.with_suffix(".tmp"))
-    path.with_suffix(".tmp").replace(path)

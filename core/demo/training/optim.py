@@ -1,4 +1,4 @@
-"""Optimise: Muon for matrices with AdamW for the rest, the learning-rate curve, an average of weights.
+"""Optimise: Muon for matrices with AdamW for the rest, the learning-rate curve, an average of weights, checkpoints of all.
 
 `torch.optim.Muon` takes only 2-D weights; this one also takes convolutions (as output x everything else), which is
 why it exists. Muon needs less than half of AdamW's steps on both networks here.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -114,3 +115,27 @@ class Average:
         decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
         for mine, its in zip(self.model.parameters(), model.parameters(), strict=True):
             mine.lerp_(its, 1 - decay)
+
+
+def save_checkpoint(
+    path: Path, model: nn.Module, average: Average, optimizers: Optimizers, seconds: float, step: int
+) -> None:
+    """Write the state of a training to one file, whole or not at all; `seconds` is the time spent so far."""
+    state = {
+        "model": model.state_dict(),
+        "average": average.model.state_dict(),
+        "optimizers": optimizers.state(),
+        "seconds": seconds,
+        "step": step,
+    }
+    torch.save(state, path.with_suffix(".tmp"))
+    path.with_suffix(".tmp").replace(path)
+
+
+def load_checkpoint(path: Path, model: nn.Module, average: Average, optimizers: Optimizers) -> tuple[float, int]:
+    """Restore the state that `save_checkpoint` wrote; return the seconds and the steps so far."""
+    saved = torch.load(path, weights_only=True)
+    model.load_state_dict(saved["model"])
+    average.model.load_state_dict(saved["average"])
+    optimizers.load(saved["optimizers"])
+    return saved["seconds"], saved["step"]

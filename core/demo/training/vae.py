@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from core.demo import renderer, scenes
-from core.demo.training.optim import Average, Optimizers, curve
+from core.demo.training.optim import Average, Optimizers, curve, load_checkpoint, save_checkpoint
 
 SIZES = ((256, 256),) * 6 + ((384, 256), (256, 384), (384, 384), (512, 512), (128, 128), (160, 96))
 CROP, BATCH = 128, 8
@@ -107,11 +107,7 @@ def train(out: Path, minutes: float, seed: int = 1) -> None:
     used, step = 0.0, 0
     optimizers, average = Optimizers(vae, muon_lr=2e-3, adamw_lr=2e-3), Average(vae, 0.998)
     if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True)
-        vae.load_state_dict(saved["model"])
-        average.model.load_state_dict(saved["average"])
-        optimizers.load(saved["optimizers"])
-        used, step = saved["seconds"], saved["step"]
+        used, step = load_checkpoint(checkpoint, vae, average, optimizers)
     pool = render_pool(seed + 100 + step, 2000)
     began = time.monotonic() - used
     while (seconds := time.monotonic() - began) < minutes * 60:
@@ -130,18 +126,6 @@ def train(out: Path, minutes: float, seed: int = 1) -> None:
             print(f"vae step {step} minute {seconds / 60:.1f} loss {loss.item():.4f}", flush=True)
         if step % 300 == 0:
             print(f"vae step {step} average {psnr(average.model, 8):.2f} dB", flush=True)
-            save(checkpoint, vae, average, optimizers, seconds, step)
-    save(checkpoint, vae, average, optimizers, minutes * 60, step)
+            save_checkpoint(checkpoint, vae, average, optimizers, seconds, step)
+    save_checkpoint(checkpoint, vae, average, optimizers, minutes * 60, step)
     print(f"vae done: {step} steps, {psnr(average.model):.2f} dB on fresh 256x256", flush=True)
-
-
-def save(path: Path, vae: AutoencoderKL, average: Average, optimizers: Optimizers, seconds: float, step: int) -> None:
-    state = {
-        "model": vae.state_dict(),
-        "average": average.model.state_dict(),
-        "optimizers": optimizers.state(),
-        "seconds": seconds,
-        "step": step,
-    }
-    torch.save(state, path.with_suffix(".tmp"))
-    path.with_suffix(".tmp").replace(path)
