@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from core.errors import LANGUAGES
-from core.server import USER_HEADER, viewer_of
+from core.server import USER_HEADER, page_client, viewer_of
 from core.studio import Studio
 from core.types import Job, JobState, Progress, QueueSnapshot
 from ui.job_words import sentence
@@ -41,7 +41,7 @@ def route(get_studio: Callable[[], Studio]) -> Route:
         if kept is None or kept[0] is not snapshot:
             kept = made[whose] = (snapshot, answer(snapshot, language))
         guarded = USER_HEADER in request.headers
-        client = session.client_of(request.headers, request.cookies) if guarded else None
+        client = page_client(request.headers, request.cookies) if guarded else None
         body = json.dumps({**kept[1], **own(studio, snapshot, client)}, ensure_ascii=False)
         return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Row, Text, cast, delete, insert, select, text
 from core.errors import NotFoundError
 from core.history.record_codec import image_record, image_row, is_id
 from core.storage.database import moment
-from core.storage.dialects import insert_if_new, upsert, wording_of
+from core.storage.dialects import dialect_of, insert_if_new, upsert
 from core.storage.image_writer import StoredFile
 from core.storage.infotext import well_formed
 from core.storage.tables import image_inputs, image_labels, image_records, images, jobs, option_sets
@@ -41,7 +41,7 @@ def put(
     upsert(connection, images, row, "id")
     upsert(connection, image_records, {"image_id": record.id, "record": dict(data)}, "image_id")
     number = int(connection.execute(select(images.c.number).where(images.c.id == record.id)).scalar_one())
-    wording = wording_of(connection)
+    wording = dialect_of(connection)
     wording.remove_words(connection, [number])
     wording.put_words(connection, [(number, row["prompt"], row["negative_prompt"])])
     _put_inputs(connection, number, record.request)
@@ -61,7 +61,7 @@ def of_job(connection: Connection, job_id: str | None, place: int | None) -> str
 
 def remove(connection: Connection, numbers: Sequence[int]) -> None:
     """Remove all rows of these images, at most CHUNK."""
-    wording_of(connection).remove_words(connection, numbers)
+    dialect_of(connection).remove_words(connection, numbers)
     connection.execute(delete(images).where(images.c.number.in_(numbers)))  # records and labels go with them
 
 

@@ -18,7 +18,7 @@ from core.history import annotation_files, image_rows
 from core.history.reconcile import DATED, ReconcileReport, read_record, reconcile
 from core.history.record_codec import RECORD_SUFFIX, beside, encoded
 from core.storage.database import Database
-from core.storage.dialects import wording_of
+from core.storage.dialects import dialect_of
 from core.storage.dialects.expressions import stored_text
 from core.storage.files import Files, files_of
 from core.storage.input_images import InputImages
@@ -113,7 +113,7 @@ def _remove_rows(connection: Connection) -> int:
     stay = connection.execute(
         select(images.c.number, images.c.prompt, images.c.negative_prompt).where(images.c.number.in_(owned), unknown)
     ).all()
-    words = wording_of(connection)
+    words = dialect_of(connection)
     words.clear_words(connection)
     words.put_words(connection, [(row.number, row.prompt, row.negative_prompt) for row in stay])
     going = sorted(set(connection.scalars(select(images.c.number))) - {row.number for row in stay})

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Row, select, text
 from core.history.importers.common import LARGEST_SEED
 from core.history.query_sql import RANGES, UNTOLD, QuerySql, asked_by, unusable
 from core.history.visibility import EVERYTHING, Scope
-from core.storage.dialects import wording_of
+from core.storage.dialects import dialect_of
 from core.storage.infotext import well_formed
 from core.storage.tables import images
 from core.types import HistoryQuery
@@ -34,7 +34,7 @@ def find(
 ) -> tuple[Sequence[Row[Any]], str | None, int]:
     """Return rows of `images`, the cursor of the next page (None on the last), how many match in all. Raises OptionError."""
     check(query)
-    asked = asked_by(query, wording_of(connection), scope)
+    asked = asked_by(query, dialect_of(connection), scope)
     if (dear := asked.dear(query.sort)) is not None:
         page, cursor = _page(connection, query, dear, asked.values, keeping=True)
         total = page[0].total if page else _count(connection, asked)
@@ -50,7 +50,7 @@ def find(
 def ids(connection: Connection, query: HistoryQuery, scope: Scope = EVERYTHING) -> list[str]:
     """Return the ids of all that match, in the query's order; its page and cursor do not count."""
     check(query)
-    asked = asked_by(query, wording_of(connection), scope)
+    asked = asked_by(query, dialect_of(connection), scope)
     return list(connection.scalars(text(f"SELECT id FROM {asked.source(query.sort)} {_order(query)}"), asked.values))
 
 
@@ -59,7 +59,7 @@ def neighbours(
 ) -> tuple[str | None, str | None]:
     """Return the ids before and after `row` in the query's order; None at an end."""
     check(query)
-    asked = asked_by(query, wording_of(connection), scope)
+    asked = asked_by(query, dialect_of(connection), scope)
     found = []
     for descending in (not query.descending, query.descending):
         towards = replace(query, descending=descending, limit=1, offset=0)
@@ -89,7 +89,7 @@ def _page(
         sign = "<" if query.descending else ">"
         source += f" AND ({query.sort}, id) {sign} (:last_value, :last_id)"
         value, last_id = _decoded(query)
-        values = {**values, "last_id": last_id, "last_value": wording_of(connection).sorted_value(query.sort, value)}
+        values = {**values, "last_id": last_id, "last_value": dialect_of(connection).sorted_value(query.sort, value)}
     place = query.offset if query.cursor is None else 0
     statement = f"{keep}SELECT {columns} FROM {source} {_order(query)} LIMIT {query.limit + 1} OFFSET {place}"
     rows = connection.execute(text(statement), values).all()

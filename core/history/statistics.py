@@ -17,7 +17,7 @@ from core.history.query_sql import QuerySql, asked_by
 from core.history.search import check
 from core.history.visibility import EVERYTHING, Scope
 from core.storage.database import moment
-from core.storage.dialects import wording_of
+from core.storage.dialects import dialect_of
 from core.storage.infotext import well_formed
 from core.storage.tables import image_records, images, option_sets
 from core.types import CFG_OFF, DayCount, GenerationRequest, HistoryCounts, HistoryQuery, HistoryStatistics
@@ -27,7 +27,7 @@ _TRASH = "SELECT number FROM images WHERE trashed_at IS NOT NULL"
 
 def counts(connection: Connection, scope: Scope = EVERYTHING) -> HistoryCounts:
     """Return how many images there are, as far as `scope` shows them; those in the trash count there alone."""
-    walked = wording_of(connection).walked
+    walked = dialect_of(connection).walked
     limits, values = scope.conditions()
     seen = "".join(f" AND {one}" for one in limits)
     kept = connection.execute(text(
@@ -55,7 +55,7 @@ def of(
 ) -> HistoryStatistics:
     """Return what `query` finds by day of `zone`, model, sampler and size. Raises OptionError."""
     check(query)
-    asked = asked_by(query, wording_of(connection), scope)
+    asked = asked_by(query, dialect_of(connection), scope)
     models = {row.model: row.n for row in _grouped(connection, asked, "model")}
     sizes = {(row.width, row.height): row.n for row in _grouped(connection, asked, "width, height")}
     return HistoryStatistics(

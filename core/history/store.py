@@ -57,7 +57,7 @@ class History:
         self._scope = scope
         self._images = ImageWriter(self._files)
         self._thumbnails = Thumbnails(self._files.local)
-        self._order = BulkActions(database, self._files, self._thumbnails, scope)
+        self._bulk = BulkActions(database, self._files, self._thumbnails, scope)
 
     def seen_by(self, scope: Callable[[], Scope]) -> History:
         """Return the same history as far as `scope` shows it."""
@@ -186,32 +186,32 @@ class History:
 
         Raises NotFoundError, OptionError or StorageError.
         """
-        return self._order.change(selected, change)
+        return self._bulk.change(selected, change)
 
     def trash(self, selected: ImageSelection) -> tuple[str, ...]:
         """Move these images to the trash: out of every search but the trash's own; return the ids of those that moved.
 
         Raises NotFoundError.
         """
-        return self._order.set_trashed(selected, datetime.now(UTC))
+        return self._bulk.set_trashed(selected, datetime.now(UTC))
 
     def restore(self, selected: ImageSelection) -> tuple[str, ...]:
         """Restore these images from the trash with their annotations; return the ids of those that moved.
 
         Raises NotFoundError.
         """
-        return self._order.set_trashed(selected, None)
+        return self._bulk.set_trashed(selected, None)
 
     def empty_trash(self) -> int:
         """Delete all that is in the trash for good; how many images that was."""
-        return self._order.empty_trash()
+        return self._bulk.empty_trash()
 
     def delete(self, image_id: str) -> None:
         """Delete the row for good, then thumbnail, marks and file; a file that is gone already is fine.
 
         Raises NotFoundError, or StorageError when the file can't be removed (it is taken in again at the next start).
         """
-        self._order.delete(image_id)
+        self._bulk.delete(image_id)
 
     def neighbours(self, query: HistoryQuery, image_id: str) -> tuple[str | None, str | None]:
         """Return the ids before and after this image in the query's order; None at an end. Raises NotFoundError."""

@@ -15,7 +15,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKLQwenImage
 from diffusers.models.autoencoders.vae import DecoderOutput
 
 from core.config.typed_settings import Options
@@ -84,7 +83,7 @@ def apply(vae: Any, tiles: Tiles) -> None:
 
 def _set_pair(vae: Any, plan: TilePlan | None) -> None:
     vae.use_tiling = plan is not None
-    if plan is not None and isinstance(vae, AutoencoderKLQwenImage):
+    if plan is not None and hasattr(vae, "tile_sample_stride_height"):  # a VAE for videos, whose tiles have strides
         stride = plan.sample - int(plan.latent * plan.overlap) * SCALE
         vae.enable_tiling(plan.sample, plan.sample, stride, stride)
     elif plan is not None:

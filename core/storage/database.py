@@ -11,7 +11,7 @@ from sqlalchemy import Connection, column, inspect, select, table
 from sqlalchemy.exc import DBAPIError, IntegrityError, NotSupportedError, ProgrammingError
 
 from core.errors import NewerDatabaseError, NotWritableError
-from core.storage.dialects import ChangeToken, home_of
+from core.storage.dialects import ChangeToken, backend_of
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 HEAD = max(path.name[:4] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))  # what a database is brought up to
@@ -27,22 +27,22 @@ class Database:
     """
 
     def __init__(self, where: Path | str) -> None:
-        self._home = home_of(where)
+        self._backend = backend_of(where)
         try:
-            self._engine = self._home.engine()
+            self._engine = self._backend.engine()
             self._migrate()
         except OSError as error:
-            raise NotWritableError(path=Path(self._home.name).parent) from error
+            raise NotWritableError(path=Path(self._backend.name).parent) from error
 
     @property
     def name(self) -> str:
         """Return the name for errors and pages; never a password."""
-        return self._home.name
+        return self._backend.name
 
     @property
     def is_shared(self) -> bool:
         """Return whether other machines can reach it."""
-        return self._home.is_shared
+        return self._backend.is_shared
 
     def _migrate(self) -> None:
         with self.writing() as connection:
@@ -52,19 +52,19 @@ class Database:
             if version is not None and version > HEAD:
                 raise NewerDatabaseError(path=self.name, value=version, known=HEAD)
             if version is not None:
-                self._home.back_up(connection, version, replace=True)
+                self._backend.back_up(connection, version, replace=True)
             _upgrade(connection)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """Open a snapshot that never waits for writers."""
         try:
-            with self._home.reading(self._engine) as connection:
+            with self._backend.reading(self._engine) as connection:
                 yield connection
         except _OWN_FAULTS:
             raise
         except DBAPIError as error:
-            raise self._home.error(error) from error
+            raise self._backend.error(error) from error
 
     @contextmanager
     def writing(self, part: str = "", durable: bool = True) -> Iterator[Connection]:
@@ -74,31 +74,31 @@ class Database:
         Not `durable`: a power cut may undo it, as nothing waits for the disk; for progress and heartbeats.
         """
         try:
-            with self._home.writing(self._engine, part, durable) as connection:
+            with self._backend.writing(self._engine, part, durable) as connection:
                 yield connection
         except _OWN_FAULTS:
             raise
         except DBAPIError as error:
-            raise self._home.error(error) from error
+            raise self._backend.error(error) from error
 
     def back_up(self, connection: Connection, version: str, replace: bool = False) -> str:
         """Keep the database as it is, whole or not at all, under the name of `version`; return where. Raises StorageError.
 
         A copy of that name that has more stays: under a name with its date if `replace`, else the new one gets that.
         """
-        return self._home.back_up(connection, version, replace)
+        return self._backend.back_up(connection, version, replace)
 
     def backup_name(self, version: str) -> str:
         """Return where the copy of `version` is, as people find it."""
-        return self._home.backup_name(version)
+        return self._backend.backup_name(version)
 
     def backed_up_images(self, connection: Connection, version: str) -> int | None:
         """Return how many images the copy of `version` has; None when there is no such copy."""
-        return self._home.backed_up_images(connection, version)
+        return self._backend.backed_up_images(connection, version)
 
     def news(self) -> ChangeToken:
         """Return the token that tells whether anyone wrote since the last look. For one thread."""
-        return self._home.news()
+        return self._backend.news()
 
     def close(self) -> None:
         """Give the file handles or connections back."""

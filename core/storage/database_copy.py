@@ -16,7 +16,7 @@ from sqlalchemy import JSON, Connection, Table, func, insert, select
 from core.errors import MoveError
 from core.i18n import localize
 from core.storage.database import Database
-from core.storage.dialects import wording_of
+from core.storage.dialects import dialect_of
 from core.storage.dialects.expressions import stored_text
 from core.storage.infotext import well_formed
 from core.storage.tables import images, metadata, previews, workers
@@ -44,11 +44,11 @@ def move(source: Database, target: Database) -> tuple[CopyReport, ...]:
     """
     with source.reading() as sending, target.writing() as receiving:
         for connection in (sending, receiving):
-            wording_of(connection).take_time(connection)
+            dialect_of(connection).take_time(connection)
         _demand_empty(receiving, target.name)
         moved = [_move_table(sending, receiving, table) for table in TABLES]
         _move_words(receiving)
-        wording_of(receiving).after_copy(receiving)
+        dialect_of(receiving).after_copy(receiving)
         for sent in moved:
             received = _summary(receiving, metadata.tables[sent.table])
             if received != sent:
@@ -75,7 +75,7 @@ def _move_table(sending: Connection, receiving: Connection, table: Table) -> Cop
 
 
 def _move_words(receiving: Connection) -> None:
-    wording = wording_of(receiving)
+    wording = dialect_of(receiving)
     columns = select(images.c.number, images.c.prompt, images.c.negative_prompt)
     last = -1
     while part := receiving.execute(columns.where(images.c.number > last).order_by(images.c.number).limit(PART)).all():

@@ -128,7 +128,7 @@ def hires(studio: Studio, record: ImageRecord) -> None:
 
 def use_sample(studio: Studio, sample: prompts.Sample) -> None:
     """Put prompt and seed of a sample card into the form and queue it, without a source image."""
-    input_state.draw_from_text()
+    input_state.remove_sources()
     form_state.fill_form({"generation.prompt": sample.text[session.language()], "generation.seed": -1})
     generate(studio, {"generation.seed": sample.seed})
 

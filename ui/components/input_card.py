@@ -213,4 +213,4 @@ MASK_EDITOR = (
 
 
 def _remove() -> None:
-    st.button(t("inputs.remove"), key="remove_input", icon=":material/close:", on_click=input_state.draw_from_text)
+    st.button(t("inputs.remove"), key="remove_input", icon=":material/close:", on_click=input_state.remove_sources)

@@ -21,7 +21,7 @@ def sources() -> InputSources:
 
 def start_from(digest: str, parent: str = "") -> None:
     """Set the source image; the mask of the previous one is dropped."""
-    _set(InputSources({IMAGE: digest}, parent))
+    set_sources(InputSources({IMAGE: digest}, parent))
 
 
 def set_mask(digest: str) -> None:
@@ -36,19 +36,14 @@ def set_references(further: Mapping[str, str]) -> None:
     st.session_state[_SOURCES] = InputSources({**others, **further}, sources().parent)
 
 
-def set_sources(found: InputSources) -> None:
-    """Use these source images."""
-    _set(found)
-
-
-def draw_from_text() -> None:
+def remove_sources() -> None:
     """Remove the source image."""
-    _set(InputSources())
+    set_sources(InputSources())
 
 
 def set_sources_of(request: GenerationRequest) -> None:
     """Set the input images of this request."""
-    _set(InputSources({role: digest for role, digest in request.inputs.items() if role not in CONTROLS}, request.parent))
+    set_sources(InputSources({role: digest for role, digest in request.inputs.items() if role not in CONTROLS}, request.parent))
     set_control_inputs(request)
 
 
@@ -57,7 +52,8 @@ def sources_version() -> int:
     return int(st.session_state.get(_VERSION, 0))
 
 
-def _set(found: InputSources) -> None:
+def set_sources(found: InputSources) -> None:
+    """Use these source images, and render the fields of images anew."""
     st.session_state[_SOURCES] = found
     st.session_state[_VERSION] = sources_version() + 1
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from urllib.parse import unquote
@@ -84,12 +84,7 @@ def client() -> str:
 
     F5 and other tabs keep it. A user is the same over the service.
     """
-    return client_of(st.context.headers, st.context.cookies)
-
-
-def client_of(headers: Mapping[str, str], cookies: Mapping[str, str]) -> str:
-    """Return what `client` returns, for whoever sent a request with these headers and cookies."""
-    return page_client(headers, cookies)
+    return page_client(st.context.headers, st.context.cookies)
 
 
 def owner() -> str | None:

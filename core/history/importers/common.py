@@ -80,7 +80,7 @@ def found(
     numbers: dict[str, Any] = {
         "seed": _seed(raw.get("seed")),
         "steps": _whole(raw.get("steps"), 1),
-        "cfg_scale": _real(raw.get("cfg_scale")),
+        "cfg_scale": real(raw.get("cfg_scale")),
         "width": _whole(raw.get("width"), 1),
         "height": _whole(raw.get("height"), 1),
     }
@@ -229,11 +229,6 @@ def first_of(data: Mapping[str, Any], *names: str) -> Any:
     return next((data[name] for name in names if data.get(name) is not None), None)
 
 
-def real(value: Any) -> float | None:
-    """Return a finite number; None for anything else."""
-    return _real(value)
-
-
 def _text(value: Any) -> str | None:
     return well_formed(value).replace("\r\n", "\n") if isinstance(value, str) else None
 
@@ -251,13 +246,14 @@ def _whole(value: Any, least: int) -> int | None:
         text = value.strip()[:40]
         if text.isascii() and text.isdigit():
             return int(text) if int(text) >= least else None
-        value = _real(text)
+        value = real(text)
     if isinstance(value, float):
         value = int(value) if math.isfinite(value) and value.is_integer() else None
     return value if isinstance(value, int) and value >= least else None
 
 
-def _real(value: Any) -> float | None:
+def real(value: Any) -> float | None:
+    """Return a finite number, also from a text; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -284,7 +280,7 @@ def _named(loras: Sequence[Any]) -> Iterable[NamedLora]:
         file, weight = lora
         name = file_stem(str(file))
         if name and name.lower() != "none":
-            yield NamedLora(name, _real(weight))
+            yield NamedLora(name, real(weight))
 
 
 def _uses(loras: Sequence[NamedLora]) -> tuple[str, ...] | None:

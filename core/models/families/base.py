@@ -138,7 +138,7 @@ class LoraNames:
 class Family:
     """A pipeline class of diffusers and its properties. Subclasses override methods.
 
-    `folder`: the package below `core/inference/families`, whose `backend.py` runs it.
+    `folder`: the package below `core/models/families`, whose `backend.py` runs it.
     `cfg_offset`: CFG minus what the pipeline's own `guidance_scale` means (1 where the pipeline counts from 0 = off).
     `cannot`: prefix of an option's key -> the reason why the option does nothing here.
     `arguments`: for the constructors of the pipeline and of its img2img and inpaint classes.

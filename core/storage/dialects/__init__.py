@@ -14,12 +14,12 @@ from core.storage.dialects.contract import Backend, ChangeToken, Dialect
 from core.storage.dialects.sqlite import SqliteBackend, SqliteDialect
 from core.storage.dialects.upserts import insert_if_new, upsert
 
-__all__ = ["Backend", "ChangeToken", "Dialect", "home_of", "insert_if_new", "upsert", "wording_of"]
+__all__ = ["Backend", "ChangeToken", "Dialect", "backend_of", "dialect_of", "insert_if_new", "upsert"]
 
 _SQLITE: Dialect = SqliteDialect()
 
 
-def home_of(where: Path | str) -> Backend:
+def backend_of(where: Path | str) -> Backend:
     """Return the backend for a file or a `postgresql://` URL. Raises OptionError for a URL that can't be used."""
     if isinstance(where, Path):
         return SqliteBackend(where)
@@ -28,7 +28,7 @@ def home_of(where: Path | str) -> Backend:
     return PostgresBackend(where)
 
 
-def wording_of(connection: Connection) -> Dialect:
+def dialect_of(connection: Connection) -> Dialect:
     """Return the dialect of this connection."""
     if connection.dialect.name == "sqlite":
         return _SQLITE

@@ -19,7 +19,7 @@ from core.history.image_quality import compare_images, heat_map
 from core.history.record_codec import beside
 from core.history.store import History
 from core.storage.database import Database
-from core.storage.dialects import wording_of
+from core.storage.dialects import dialect_of
 from core.storage.tables import images
 from core.types import Difference, HistoryQuery
 from tests.unit.storage.test_storage_readers import A1111, NEGATIVE, PROMPT, other, png
@@ -43,7 +43,7 @@ def test_an_image_of_another_program(history: History, database: Database, forma
     assert history.search(HistoryQuery(text="房子")).total == 1
     with database.writing() as connection:
         connection.execute(delete(images))
-        wording_of(connection).clear_words(connection)
+        dialect_of(connection).clear_words(connection)
     assert history.reconcile().adopted == (record.id,)
     assert history.get(record.id) == record
 

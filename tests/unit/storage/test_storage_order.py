@@ -14,7 +14,7 @@ from core.errors import DiskFullError, NotFoundError, OptionError
 from core.history import annotation_files
 from core.history.store import History
 from core.storage.database import Database
-from core.storage.dialects import wording_of
+from core.storage.dialects import dialect_of
 from core.storage.files import LocalFiles
 from core.storage.tables import images
 from core.types import AnnotationChange, Annotations, HistoryQuery
@@ -84,7 +84,7 @@ def test_everything_comes_back_from_the_images_alone(make_image: Any, history: H
     before = [history.get(record.id) for record in (loved, trashed)]
     with database.writing() as connection:
         connection.execute(delete(images))
-        wording_of(connection).clear_words(connection)
+        dialect_of(connection).clear_words(connection)
     history.reconcile()
     assert [history.get(record.id) for record in (loved, trashed)] == before
 

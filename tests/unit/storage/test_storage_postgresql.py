@@ -26,7 +26,7 @@ from core.jobs.exit_reasons import MACHINE_GONE
 from core.jobs.queue import ChangeWatch, JobQueue
 from core.storage import database as database_module
 from core.storage.database import Database
-from core.storage.dialects import home_of, wording_of
+from core.storage.dialects import backend_of, dialect_of
 from core.storage.dialects.postgresql import LONGEST
 from core.storage.fts_tokens import spaced, tokens
 from core.storage.tables import images, switches
@@ -60,7 +60,7 @@ def served(url: str) -> Iterator[Database]:
 @pytest.mark.parametrize("wrong", ["mysql://a@b/c", "postgresql://host", "nonsense", "postgresql://", "sqlite:///a.db"])
 def test_a_url_that_names_no_server_is_told(wrong: str) -> None:
     with pytest.raises(OptionError, match=r"storage\.database.*allowed: postgresql://user@host:5432/name"):
-        home_of(wrong)
+        backend_of(wrong)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_a_url_that_names_no_server_is_told(wrong: str) -> None:
 )
 def test_a_password_in_the_url_is_refused_and_no_part_of_it_repeated(wrong: str) -> None:
     with pytest.raises(OptionError) as caught:
-        home_of(wrong)
+        backend_of(wrong)
     for language in ("en", "zh"):
         assert not any(part in caught.value.message(language) for part in ("hun", "er2"))
 
@@ -293,7 +293,7 @@ def test_every_question_walks_the_one_index(served: Database) -> None:
             imported=HistoryQuery().imported,
         )
         for query in (HistoryQuery(), columns_alone, HistoryQuery(unknown=EVERYTHING.unknown)):
-            asked = asked_by(query, wording_of(connection))
+            asked = asked_by(query, dialect_of(connection))
             for sort in search.SORTS:
                 statement = f"EXPLAIN SELECT id, {sort} FROM {asked.walked()} ORDER BY {sort} LIMIT 5"
                 plan = "\n".join(connection.scalars(text(statement), asked.values))
@@ -305,7 +305,7 @@ def test_words_are_looked_up_in_their_index(served: Database) -> None:
     with served._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.exec_driver_sql("VACUUM ANALYZE")
     with served.reading() as connection:
-        asked = asked_by(HistoryQuery(text="灯塔无"), wording_of(connection))
+        asked = asked_by(HistoryQuery(text="灯塔无"), dialect_of(connection))
         plan = "\n".join(connection.scalars(text(f"EXPLAIN SELECT id FROM {asked.looked_up()}"), asked.values))
     assert "ix_image_texts_words" in plan, plan
 

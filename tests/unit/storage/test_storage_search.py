@@ -27,7 +27,7 @@ from core.history.record_codec import generated_record, image_record, image_row,
 from core.history.search import MAX_LIMIT, MAX_TEXT, SORTS
 from core.history.store import History
 from core.storage.database import Database
-from core.storage.dialects import wording_of
+from core.storage.dialects import dialect_of
 from core.storage.image_writer import StoredFile
 from core.storage.tables import image_labels, image_records, images, option_sets
 from core.types import Annotations, GeneratedImage, HistoryQuery, ImageRecord
@@ -72,7 +72,7 @@ def fill(database: Database, numbers: Iterable[int]) -> list[ImageRecord]:
     rng = random.Random(1)
     made = [made_record(number, rng) for number in numbers]
     with database.writing() as connection:
-        wording_of(connection).clear_words(connection)
+        dialect_of(connection).clear_words(connection)
         connection.execute(delete(images))
         sets = {record.request.options["scheduler.shift"]: record for record, _ in made}
         for record in sets.values():
@@ -98,7 +98,7 @@ def fill(database: Database, numbers: Iterable[int]) -> list[ImageRecord]:
             )
             requests = [record.request for record, _ in part]
             words = [(start + k + 1, request.prompt, request.negative_prompt) for k, request in enumerate(requests)]
-            wording_of(connection).put_words(connection, words)
+            dialect_of(connection).put_words(connection, words)
             labels = [
                 {"kind": kind, "name": name, "number": start + k + 1}
                 for k, (record, _) in enumerate(part)
@@ -106,7 +106,7 @@ def fill(database: Database, numbers: Iterable[int]) -> list[ImageRecord]:
                 for name in names
             ]
             connection.execute(insert(image_labels), labels)
-        wording_of(connection).after_copy(connection)
+        dialect_of(connection).after_copy(connection)
     return [record for record, _ in made]
 
 
@@ -415,7 +415,7 @@ def test_every_question_reads_an_index_alone(tmp_path: Path, sort: str) -> None:
     database = Database(tmp_path / "studio.db")
     with database.reading() as connection:
         for query in (EVERYTHING, *(HistoryQuery(text="house"), HistoryQuery(tag="a"), HistoryQuery(ids=("a",))), IMPORTED):
-            asked = asked_by(query, wording_of(connection))
+            asked = asked_by(query, dialect_of(connection))
             for source, index in (
                 (asked.walked(), "ix_images_filter"),
                 (asked.looked_up(), "ix_images_number (number=?"),

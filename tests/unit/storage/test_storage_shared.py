@@ -23,7 +23,7 @@ from core.history.store import History
 from core.storage import object_store as shared
 from core.storage import storage_identity
 from core.storage.database import Database
-from core.storage.dialects import wording_of
+from core.storage.dialects import dialect_of
 from core.storage.files import Files, LocalFiles
 from core.storage.input_images import InputImages
 from core.storage.object_store import ObjectFiles, open_files
@@ -125,7 +125,7 @@ def test_a_history_is_reconciled_checked_and_made_again_from_what_is_there(
     taken, _ = history.import_image(png({"parameters": A1111}).getvalue(), "x")
     history.change([kept.id, taken.id], LOVED)
     with database.writing() as connection:  # a crash between file and row
-        wording_of(connection).clear_words(connection)
+        dialect_of(connection).clear_words(connection)
         connection.execute(delete(images).where(images.c.id.in_([kept.id, taken.id])))
     assert set(history.reconcile().adopted) == {kept.id, taken.id}
     assert history.get(kept.id).marks.rating == history.get(taken.id).marks.rating == 5

@@ -6,7 +6,7 @@ import json
 from alembic import op
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, ForeignKey, Integer, String, Text, text
 
-from core.storage.dialects import wording_of
+from core.storage.dialects import dialect_of
 
 revision = "0003"
 down_revision = "0002"
@@ -100,13 +100,13 @@ def _create_tables() -> None:
         Column("axes", JSON, nullable=False),
         Column("jobs", JSON, nullable=False),
     )
-    wording_of(op.get_bind()).make_words(op.get_bind())
+    dialect_of(op.get_bind()).make_words(op.get_bind())
 
 
 def _fill_words() -> None:
     connection = op.get_bind()
     rows = connection.exec_driver_sql("SELECT number, prompt, negative_prompt FROM images").all()
-    wording_of(connection).put_words(connection, [(number, prompt, negative) for number, prompt, negative in rows])
+    dialect_of(connection).put_words(connection, [(number, prompt, negative) for number, prompt, negative in rows])
 
 
 def _fill_options() -> None:

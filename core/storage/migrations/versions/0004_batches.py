@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from core.storage.dialects import wording_of
+from core.storage.dialects import dialect_of
 
 revision = "0004"
 down_revision = "0003"
@@ -16,7 +16,7 @@ def upgrade() -> None:
         sa.Column("pictures", sa.JSON, nullable=False),
     )
     op.add_column("images", sa.Column("place", sa.Integer().with_variant(sa.BigInteger(), "postgresql")))
-    wording = wording_of(op.get_bind())
+    wording = dialect_of(op.get_bind())
     op.execute(  # until now image k had the seed of its job + k: a job that is interrupted by the update goes on
         f"UPDATE images SET place = seed + 1 - (SELECT {wording.json_number('request', 'seed')} FROM jobs "
         f"WHERE id = images.job_id) WHERE job_id IN (SELECT id FROM jobs WHERE {wording.is_json('request')})"
