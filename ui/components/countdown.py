@@ -23,9 +23,9 @@ def _banner(studio: Studio) -> None:
     if left is None:
         return
     action, seconds = left
-    said = t("countdown.sleep", seconds=round(seconds)) if action == "sleep" else t("countdown.shutdown", seconds=round(seconds))
+    text = t("countdown.sleep", seconds=round(seconds)) if action == "sleep" else t("countdown.shutdown", seconds=round(seconds))
     with st.container(horizontal=True, vertical_alignment="center", key="countdown"):
-        st.warning(said, icon=":material/power_settings_new:")
+        st.warning(text, icon=":material/power_settings_new:")
         st.button(
             t("countdown.stop"), key="countdown_stop", icon=":material/close:", type="primary",
             on_click=studio_calls.ask, args=(studio.queue_end.countdown.stop,),

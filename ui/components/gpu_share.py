@@ -7,7 +7,7 @@ import streamlit as st
 from core.i18n import localize
 from core.studio import Studio
 from ui.actions import studio_calls
-from ui.i18n import said, t
+from ui.i18n import localized, t
 from ui.state import session
 
 
@@ -25,8 +25,8 @@ def notes(studio: Studio) -> None:
     """Draw why jobs wait, and which limits can't be read, if there is anything to say."""
     status, given_back = studio.worker.status(), localize("jobs.tenant.given_back")
     if studio.queue.is_given_back():
-        st.info(said(given_back), icon=":material/pause_circle:")
-    elif status.yields_to and said(status.yields_to) != said(given_back):  # a worker takes a moment to hear of it
-        st.info(said(status.yields_to), icon=":material/pause_circle:")
+        st.info(localized(given_back), icon=":material/pause_circle:")
+    elif status.yields_to and localized(status.yields_to) != localized(given_back):  # a worker takes a moment to hear of it
+        st.info(localized(status.yields_to), icon=":material/pause_circle:")
     if status.unmeasured:
-        st.warning(said(status.unmeasured), icon=":material/warning:")
+        st.warning(localized(status.unmeasured), icon=":material/warning:")
