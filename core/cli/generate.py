@@ -108,8 +108,8 @@ def run_commands(commands: Sequence[GenerateCommand], language: str, configs: Pa
     if first.dry:
         return dry_run.tell(dry_run.of_request(studio, _request(studio, first)), language, first.as_json)
     line = ProgressLine(language, first.progress)
-    requests = [_until_there_is_room(partial(_request, studio, command), first.wait, line) for command in commands]
-    jobs = [_until_there_is_room(partial(studio.queue.submit, one), first.wait, line) for one in requests]
+    requests = [_until_possible(partial(_request, studio, command), first.wait, line) for command in commands]
+    jobs = [_until_possible(partial(studio.queue.submit, one), first.wait, line) for one in requests]
     studio.start()
     codes: list[int] = []
     try:
@@ -212,7 +212,7 @@ def format_of(out: Path) -> str:
     return name
 
 
-def _until_there_is_room(step: Callable[[], _T], wait: bool, line: ProgressLine) -> _T:
+def _until_possible(step: Callable[[], _T], wait: bool, line: ProgressLine) -> _T:
     """Do a step; with `wait`, say what it lacks and do it again until the disk has room or the database is back."""
     while True:
         try:
@@ -247,7 +247,7 @@ def _follow(studio: Studio, job: Job, line: ProgressLine, wait: bool = False) ->
                 line.show(job)
             time.sleep(POLL_SECONDS if job.state.active else WAIT_SECONDS)
             look = partial(studio.queue.get if job.state.active else studio.queue.retry, job.id)
-            job = _until_there_is_room(look, wait, line)
+            job = _until_possible(look, wait, line)
     except KeyboardInterrupt:
         job = _cancel(studio, job)
     finally:

@@ -45,12 +45,12 @@ def run(arguments: argparse.Namespace, language: str, configs: Path, environment
 
 def _wait(studio: Studio, study_id: str, words: Mapping[str, str]) -> WhyReport:
     """Wait for the study and print each image as it is done. Raises the worker's error when none can run."""
-    told = 0
+    printed = 0
     while True:
         report = studio.why.report(study_id)
-        if report.done > told:
-            told = report.done
-            print(words["done"].format(done=told, total=report.study.plan.renders), flush=True)
+        if report.done > printed:
+            printed = report.done
+            print(words["done"].format(done=printed, total=report.study.plan.renders), flush=True)
         if not report.active:
             return report
         if trouble := studio.worker.status().trouble:

@@ -21,7 +21,7 @@ from core.jobs.generator_protocol import OnProgress, WorkerLost
 from core.types import GeneratedImage, GenerationRequest, GenerationResult, Progress, ResumeState
 
 WAIT_SECONDS = 0.25  # how often cancellation is checked while no message arrives
-MAX_STEPS = 3  # of an image that are told at once
+MAX_STEPS = 3  # of an image that are reported at once
 
 log = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """Track the workers of a cluster: which exist, what each has loaded, which is best for an image, which job has taken one.
 
 One thread listens to all workers; messages go to the inbox of whoever has taken the worker. A worker that is gone or
-silent for too long is replaced, and whoever has taken it is told.
+silent for too long is replaced, and whoever has taken it is notified.
 """
 
 from __future__ import annotations

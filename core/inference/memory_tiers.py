@@ -27,7 +27,7 @@ WEIGHT_BYTES = {  # of a parameter, with its scales
     "none": 2.0, "int8": 1.06, "fp8": 1.06, FP8_STORAGE: 1.07, "nf4": 0.5625, "gguf": 1.07,
 }  # fmt: skip
 QUANTISED = ("text_encoder", "transformer")  # the VAE is small and stays as it is
-GROUP_SHARE = 0.15  # of the largest part that is on the GPU at once: an embedding table and two blocks, with room
+GROUP_SHARE = 0.15  # of the largest part that is on the GPU at once: an embedding table and two blocks, rounded up
 # At the widest point of the decoder four maps of 256 channels and full size are alive, in 16 bits.
 DECODE_BYTES = 4 * 256 * 2  # a pixel
 # A step keeps three feed-forward and ten model-wide activations of a token (16 x 16 px): (3 x 10240 + 10 x 3840) x 2 bytes.
@@ -103,15 +103,15 @@ def needed(tier: Tier, parameters: Mapping[str, int], pixels: int, stored: Mappi
 
 
 def expected(
-    tier: Tier, parameters: Mapping[str, int], pixels: int, room: int, stored: Mapping[str, int] | None = None
+    tier: Tier, parameters: Mapping[str, int], pixels: int, budget: int, stored: Mapping[str, int] | None = None
 ) -> int:
-    """Return the peak bytes within `room`: parts that are moved one by one stay on the GPU where they fit."""
+    """Return the peak bytes within `budget`: parts that are moved one by one stay on the GPU where they fit."""
     least = needed(tier, parameters, pixels, stored)
     if tier.offload != "model":
         return least
     sizes = {name: int(size) for name, size in _sizes(tier, parameters, stored).items()}
     encoders = [name for name in sizes if name.startswith("text_encoder")]
-    placed = place_parts(sizes, encoders, room, working(tier, pixels))
+    placed = place_parts(sizes, encoders, budget, working(tier, pixels))
     resident = sum(size for name, size in sizes.items() if placed[name] == RESIDENT)
     return max(least, resident + working(tier, pixels)) if resident else least
 
@@ -133,14 +133,14 @@ def _step_and_decode(tier: Tier, pixels: int) -> tuple[int, int]:
     return STEP_BYTES * pixels, (min(pixels, 512 * 512) if tier.tiling else pixels) * DECODE_BYTES
 
 
-def place_parts(sizes: Mapping[str, int], encoders: Collection[str], room: int, working: int) -> dict[str, str]:
+def place_parts(sizes: Mapping[str, int], encoders: Collection[str], budget: int, working: int) -> dict[str, str]:
     """Return where each part is held, by the bytes of its weights: resident, streamed or visits.
 
-    Denoiser, ControlNet and VAE are resident if they fit `room` together with what computing takes. Then each encoder, the
-    smallest first, is resident if it fits as well, and else streamed block by block. Without room for the denoiser beside the
+    Denoiser, ControlNet and VAE are resident if they fit `budget` together with what computing takes. Then each encoder, the
+    smallest first, is resident if it fits as well, and else streamed block by block. Without memory for the denoiser beside the
     VAE every part visits: it is there alone while it works.
     """
-    left = room - working - sum(size for name, size in sizes.items() if name not in encoders)
+    left = budget - working - sum(size for name, size in sizes.items() if name not in encoders)
     if left < 0:
         return dict.fromkeys(sizes, VISITS)
     placed = {name: RESIDENT for name in sizes if name not in encoders}

@@ -24,7 +24,7 @@ PREFIX = "zdarkroom-blocks-"
 
 
 @dataclass(frozen=True)
-class Room:
+class MemoryBudget:
     """What part by part may use of the device: bytes of it, the bytes that computing takes for an image of so many pixels, and
     the pixels that are planned for."""
 
@@ -34,18 +34,18 @@ class Room:
 
 
 def place(
-    pipeline: Any, backend: Backend, device: str, offload: str, text_device: str | None = None, room: Room | None = None
+    pipeline: Any, backend: Backend, device: str, offload: str, text_device: str | None = None, budget: MemoryBudget | None = None
 ) -> Path | None:
     """Bring the pipeline to where it works. For "disk", the folder that holds the blocks: `remove` it with the pipeline.
 
-    With "model" parts stay on the device as far as there is room; without it each is there alone while it works.
+    With "model" parts stay on the device as far as they fit; without it each is there alone while it works.
 
     With `text_device` the text encoders stay there, and their outputs are brought to where the rest works.
     """
     encoders = text_encoders(pipeline) if text_device is not None else {}
     pipeline.register_modules(**dict.fromkeys(encoders))  # the libraries' own moving must not see them
     try:
-        folder = _placed(pipeline, backend, device, offload, room or Room())
+        folder = _placed(pipeline, backend, device, offload, budget or MemoryBudget())
     finally:
         pipeline.register_modules(**encoders)
     for encoder in encoders.values():
@@ -76,12 +76,12 @@ def _run_on(encoder: nn.Module, device: torch.device) -> None:
     encoder.register_forward_hook(give_back)
 
 
-def _placed(pipeline: Any, backend: Backend, device: str, offload: str, room: Room) -> Path | None:
+def _placed(pipeline: Any, backend: Backend, device: str, offload: str, budget: MemoryBudget) -> Path | None:
     if offload == "none":
         pipeline.to(device)
         return None
     if offload == "model" and residency.can_hold(pipeline):
-        residency.hold(pipeline, device, room.bytes, room.working, room.pixels)
+        residency.hold(pipeline, device, budget.bytes, budget.working, budget.pixels)
         return None
     if offload == "model":
         pipeline.enable_model_cpu_offload(device=device)

@@ -133,7 +133,7 @@ def load_model(
         notes: list[str] = []
         noting = partial(read_pipeline, notes=notes)
         taken = read if read is not None and read is not read_pipeline else noting
-        room = offload.Room(
+        budget = offload.MemoryBudget(
             machine.free - option.memory.reserved_mb * memory_tiers.MEGA,
             partial(memory_tiers.working, held.tier),
             pixels,
@@ -141,7 +141,7 @@ def load_model(
         with watch.over(file for _, file in weights_by_part(*files)) if watch is not None else nullcontext():
             pipeline = _read(info, dtypes, held.tier.quantization, taken)
             backend.prepare_weights(pipeline, dtypes)
-            blocks = _place(pipeline, info, str(device.effective), held.tier, wanted, text_device, room)
+            blocks = _place(pipeline, info, str(device.effective), held.tier, wanted, text_device, budget)
     except torch.OutOfMemoryError as error:
         raise NotEnoughMemoryError(held.tier.name, str(device.effective)) from error
     seconds = time.perf_counter() - began
@@ -224,13 +224,13 @@ def _place(
     tier: memory_tiers.Tier,
     options: Mapping[str, Any],
     text_device: str | None,
-    room: offload.Room,
+    budget: offload.MemoryBudget,
 ) -> Path | None:
     """Quantise and move the pipeline as the tier says."""
     if Options(options).tensorrt.enabled:
         torch_compile.apply_tensorrt(getattr(pipeline, FAMILIES[info.pipeline].denoiser), device)
     quantise(pipeline, tier.quantization, text_encoder=text_device is None)
-    return offload.place(pipeline, backend_of(info.pipeline), device, tier.offload, text_device, room)
+    return offload.place(pipeline, backend_of(info.pipeline), device, tier.offload, text_device, budget)
 
 
 def choose_device(requested: str, model: str) -> Decision:

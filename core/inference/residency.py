@@ -27,9 +27,9 @@ def can_hold(pipeline: Any) -> bool:
     return all(type(one.data) is torch.Tensor for part in modules(pipeline).values() for one in _tensors(part))
 
 
-def hold(pipeline: Any, device: str, room: int, working: Working, pixels: int) -> Residency:
-    """Let the pipeline's parts come to the device when they work, within `room` bytes of it, for images of `pixels`."""
-    held = Residency(modules(pipeline), device, room, working)
+def hold(pipeline: Any, device: str, budget: int, working: Working, pixels: int) -> Residency:
+    """Let the pipeline's parts come to the device when they work, within `budget` bytes of it, for images of `pixels`."""
+    held = Residency(modules(pipeline), device, budget, working)
     held.plan_for(pixels)
     setattr(pipeline, _ATTRIBUTE, held)
     return held
@@ -44,10 +44,10 @@ def of(pipeline: Any) -> Residency | None:
 class Residency:
     """The parts of one pipeline and where each is held."""
 
-    def __init__(self, parts: Mapping[str, nn.Module], device: str, room: int, working: Working) -> None:
+    def __init__(self, parts: Mapping[str, nn.Module], device: str, budget: int, working: Working) -> None:
         self._parts = {name: _Part(module) for name, module in parts.items()}
         self._encoders = [name for name in parts if name.startswith("text_encoder")]
-        self._device, self._room, self._working = torch.device(device), room, working
+        self._device, self._budget, self._working = torch.device(device), budget, working
         self.placed: Mapping[str, str] = {}
         for name, module in parts.items():
             add_hook_to_module(module, _Visit(self, name, self._device))
@@ -69,18 +69,18 @@ class Residency:
         """Decide anew where the parts are held while an image of so many pixels is generated."""
         for part in self._parts.values():
             part.forget_removed()
-        self.placed = place_parts(self.sizes, self._encoders, self._room, self._working(pixels))
+        self.placed = place_parts(self.sizes, self._encoders, self._budget, self._working(pixels))
 
     def reason(self) -> dict[str, str]:
         """Return in words where the parts are held."""
         if VISITS in self.placed.values():
-            return localize("inference.residency.visits", room=self._room / GIGA)
+            return localize("inference.residency.visits", budget=self._budget / GIGA)
         resident, streamed = (
             ", ".join(name for name, place in self.placed.items() if place == wanted) for wanted in (RESIDENT, STREAMED)
         )
         if not streamed:
-            return localize("inference.residency.resident", resident=resident, room=self._room / GIGA)
-        return localize("inference.residency.streamed", resident=resident, streamed=streamed, room=self._room / GIGA)
+            return localize("inference.residency.resident", resident=resident, budget=self._budget / GIGA)
+        return localize("inference.residency.streamed", resident=resident, streamed=streamed, budget=self._budget / GIGA)
 
     @contextmanager
     def whole(self, module: nn.Module) -> Iterator[None]:

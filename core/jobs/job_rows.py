@@ -285,7 +285,7 @@ def last_place(connection: Connection) -> int:
 
 
 def place_before(connection: Connection, job_id: str, following: int) -> int:
-    """Return a place for a job just before `following`; where there is none, a few later jobs make room.
+    """Return a place for a job just before `following`; where there is none, a few later jobs are moved.
 
     Only active jobs count: an ended job keeps its place, but is queued again at the end.
     """
@@ -299,11 +299,11 @@ def place_before(connection: Connection, job_id: str, following: int) -> int:
     if previous is None:
         return following - GAP
     if following - previous < 2:
-        return _make_room(connection, job_id, previous)
+        return _shift_later(connection, job_id, previous)
     return int(previous + following) // 2
 
 
-def _make_room(connection: Connection, job_id: str, previous: int) -> int:
+def _shift_later(connection: Connection, job_id: str, previous: int) -> int:
     """Return a place just after `previous`, having spread as many of the following jobs as lie too close together."""
     following = select(jobs.c.number, jobs.c.place).where(
         jobs.c.state.in_(ACTIVE), jobs.c.place > previous, jobs.c.id != job_id

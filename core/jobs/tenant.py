@@ -185,19 +185,19 @@ def _gpu_of(nvml: Any, index: int) -> Any:
 def read_gpu(nvml: Any, handle: Any) -> Reading:
     """Return what NVML says of one GPU; what the GPU does not tell is None."""
 
-    def told(call: Callable[[], Any]) -> Any:
+    def read(call: Callable[[], Any]) -> Any:
         try:
             return call()
         except nvml.NVMLError:
             return None
 
-    processes = told(lambda: nvml.nvmlDeviceGetComputeRunningProcesses(handle)) or ()
+    processes = read(lambda: nvml.nvmlDeviceGetComputeRunningProcesses(handle)) or ()
     own = next((one.usedGpuMemory or 0 for one in processes if one.pid == os.getpid()), 0)
-    milliwatts = told(lambda: nvml.nvmlDeviceGetPowerUsage(handle))
+    milliwatts = read(lambda: nvml.nvmlDeviceGetPowerUsage(handle))
     return Reading(
         free=int(nvml.nvmlDeviceGetMemoryInfo(handle).free),
         own=int(own),
-        temperature=told(lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)),
+        temperature=read(lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)),
         watts=None if milliwatts is None else milliwatts / 1000,
     )
 

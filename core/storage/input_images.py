@@ -82,11 +82,11 @@ class InputImages:
             return digest
         buffer = io.BytesIO()
         image.save(buffer, "PNG", compress_level=4)
-        self._demand_room(len(buffer.getvalue()))
+        self._check_quota(len(buffer.getvalue()))
         self._files.write(name, buffer.getvalue())
         return digest
 
-    def _demand_room(self, more: int) -> None:
+    def _check_quota(self, more: int) -> None:
         """Raise InputQuotaError when this image would exceed what may be stored within a day.
 
         What nothing refers to is removed after a day, and the queue is bounded: so what may be stored in all is, too.

@@ -111,7 +111,7 @@ class ObjectFiles:
         except FileNotFoundError:
             return None
         write_atomically(copy, data, durable=False)
-        self._make_room()
+        self._evict()
         return copy
 
     def folders(self, folder: str = "") -> list[str]:
@@ -157,7 +157,7 @@ class ObjectFiles:
         if copy is not None:
             remove(copy)
 
-    def _make_room(self) -> None:
+    def _evict(self) -> None:
         """Remove, now and then, the copies that were not used for longest."""
         self._made += 1
         if self._made % LOOK_EVERY:

@@ -132,7 +132,7 @@ class _Setting:
     dtype: str
     plan: Plan
     counted: Mapping[str, int]  # parameters of what goes to the device
-    room: int  # bytes of it that may be used
+    budget: int  # bytes of it that may be used
 
     @property
     def on_cpu(self) -> bool:
@@ -141,7 +141,7 @@ class _Setting:
     def needed(self, pixels: int, tier: memory_tiers.Tier | None = None) -> int:
         """Return the computed peak on the device; on a CPU with the process itself, and in its number format."""
         units = TRUE_BYTES[self.dtype] if self.on_cpu else 1.0
-        own = memory_tiers.expected(tier or self.plan.tier, self.counted, pixels, self.room, self.size.stored)
+        own = memory_tiers.expected(tier or self.plan.tier, self.counted, pixels, self.budget, self.size.stored)
         return int(own * units) + (PROCESS_BYTES if self.on_cpu else 0)
 
 
@@ -215,8 +215,8 @@ class Estimates:
         memory = DeviceMemory(device.hardware.device, device.free, device.host, lacks)
         pixels = info.default_width * info.default_height
         plan = memory_tiers.choose(options, memory, counted, pixels, stored=size.stored)
-        room = device.free - option.memory.reserved_mb * MEGA
-        return _Setting(info, size, device, str(dtype.effective), plan, counted, room)
+        budget = device.free - option.memory.reserved_mb * MEGA
+        return _Setting(info, size, device, str(dtype.effective), plan, counted, budget)
 
     # -- time --------------------------------------------------------------------------------------------------------
 
@@ -264,8 +264,8 @@ class Estimates:
         self, request: GenerationRequest, setting: _Setting, pixels: int, peak: int, disk: int
     ) -> Iterator[Mapping[str, str]]:
         """Yield what does not fit, with what would."""
-        if peak > setting.room:
-            numbers = {"peak": peak / GIGA, "free": max(0, setting.room) / GIGA}
+        if peak > setting.budget:
+            numbers = {"peak": peak / GIGA, "free": max(0, setting.budget) / GIGA}
             yield localize("studio.estimates.too_large", **numbers, cure=_cure(request, setting, pixels, peak))
         if (host := _host_bytes(setting)) > setting.device.host and not setting.on_cpu:
             yield localize("studio.estimates.host_full", needed=host / GIGA, free=setting.device.host / GIGA)
@@ -349,16 +349,16 @@ def _cure(request: GenerationRequest, setting: _Setting, pixels: int, peak: int)
     """Return what would fit: a smaller tier, a narrower number format, or a smaller image."""
     more = peak - setting.needed(pixels)  # that was measured, over what is computed
     lacks = partial(load_choices.missing, hardware=setting.device.hardware, info=setting.info)
-    memory = DeviceMemory(setting.device.hardware.device, setting.room, setting.device.host, lacks)
+    memory = DeviceMemory(setting.device.hardware.device, setting.budget, setting.device.host, lacks)
     below = [one for one in memory_tiers.ladder(memory) if one.name != setting.plan.tier.name]
     for tier in below:
-        if setting.needed(pixels, tier) + max(0, more) <= setting.room:
+        if setting.needed(pixels, tier) + max(0, more) <= setting.budget:
             return localize("studio.estimates.tier_fits", tier=tier.name)
     if setting.on_cpu and setting.dtype == "float32":
-        if replace(setting, dtype="bfloat16").needed(pixels) + max(0, more) <= setting.room:
+        if replace(setting, dtype="bfloat16").needed(pixels) + max(0, more) <= setting.budget:
             return localize("studio.estimates.bfloat16_fits")
     for share in SMALLER:
-        if setting.needed(int(pixels * share**2)) + int(max(0, more) * share**2) <= setting.room:
+        if setting.needed(int(pixels * share**2)) + int(max(0, more) * share**2) <= setting.budget:
             width, height = (max(16, int(side * share) // 16 * 16) for side in (request.width, request.height))
             return localize("studio.estimates.size_fits", width=width, height=height)
     return localize("studio.estimates.nothing_fits")

@@ -116,8 +116,8 @@ def _found(worker: int | None) -> ComputeDevice:
         major, _, minor = capability.partition(".")
         level = (int(major), int(minor)) if major.isdigit() and minor.isdigit() else (0, 0)
         own = _used_by(worker, nvidia_smi(*_PROCESS_QUERY)) if worker is not None else 0
-        room = int(free) * MIB + own if free.isdigit() else 0
-        return ComputeDevice(Hardware("cuda", level >= BF16_CAPABILITY, capability=level), name, room, 0)
+        free_bytes = int(free) * MIB + own if free.isdigit() else 0
+        return ComputeDevice(Hardware("cuda", level >= BF16_CAPABILITY, capability=level), name, free_bytes, 0)
     if sys.platform == "darwin" and platform.machine() == "arm64":
         return ComputeDevice(load_choices.apple_gpu(), platform.processor(), 0, 0)
     return ComputeDevice(load_choices.cpu(), platform.processor(), 0, 0)

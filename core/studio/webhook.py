@@ -93,14 +93,14 @@ def webhook_of(settings: Settings) -> Webhook | None:
 def read_url(url: str, allowed_hosts: Sequence[str], source: str) -> Webhook:
     """Return the webhook of a URL: http or https, without user, password and fragment. Raises OptionError."""
     try:
-        told = urlsplit(url)
-        port = told.port or (443 if told.scheme == "https" else 80)
-        plain = told.scheme in ("http", "https") and bool(told.hostname) and not (told.username or told.password or told.fragment)
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        plain = parts.scheme in ("http", "https") and bool(parts.hostname) and not (parts.username or parts.password or parts.fragment)
         plain = plain and url.isprintable() and " " not in url
     except ValueError:
         plain = False
     if not plain:
         shown = url.rpartition("@")[2][:100]  # a password is not repeated
         raise OptionError(source=source, key=KEY, value=shown, allowed=localize("studio.webhook.allowed"))
-    path = (told.path or "/") + (f"?{told.query}" if told.query else "")
-    return Webhook(told.scheme, str(told.hostname), port, path, tuple(host.lower() for host in allowed_hosts))
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return Webhook(parts.scheme, str(parts.hostname), port, path, tuple(host.lower() for host in allowed_hosts))

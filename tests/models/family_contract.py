@@ -185,7 +185,7 @@ class FamilyContract:
 
         def moved(room):
             """Of the second of two images with so many bytes of room."""
-            held._room = room
+            held._budget = room
             held.plan_for(SIZE["width"] * SIZE["height"])
             for _ in range(2):
                 before = held.moved

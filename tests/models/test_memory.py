@@ -212,7 +212,7 @@ def test_out_of_memory_is_tried_again_one_tier_lower(fresh, request_of, monkeypa
 def test_out_of_memory_twice_is_an_error(fresh, request_of, monkeypatch):
     tried = []
 
-    def place(pipeline, backend, device, how, text_device=None, room=None):
+    def place(pipeline, backend, device, how, text_device=None, budget=None):
         tried.append(how)
         raise torch.OutOfMemoryError("planted")
 

@@ -26,29 +26,29 @@ FETCHED = ("store", "huggingface", "modelscope")
 
 
 @dataclass(frozen=True)
-class Room:
+class ModelMemory:
     """The memory that a model may take, in bytes: of the largest GPU, or the RAM where there is none."""
 
     bytes: int
     gpu: bool
 
 
-def room_of(studio: Studio) -> Room:
+def memory_of(studio: Studio) -> ModelMemory:
     """Return the memory of this machine for a model."""
     samples = studio.gauges.samples()
     largest = max((gpu.memory_total or 0 for gpu in samples[-1].gpus), default=0) if samples else 0
-    return Room(largest or studio.system.memory()[0], largest > 0)
+    return ModelMemory(largest or studio.system.memory()[0], largest > 0)
 
 
 def draw(
-    studio: Studio, group: Sequence[ModelInfo], worker: WorkerStatus, downloads: Mapping[str, Download], room: Room,
+    studio: Studio, group: Sequence[ModelInfo], worker: WorkerStatus, downloads: Mapping[str, Download], memory: ModelMemory,
     shown: set[str],
 ) -> None:  # fmt: skip
     """Show the card of a model and its variants.
 
     `shown` are the preview decoders whose download a card before this one shows; this one's is added.
     """
-    best = recommended_variant(group, room.bytes)
+    best = recommended_variant(group, memory.bytes)
     with st.container(border=True, key=f"model_{group[0].id}"):
         info = _variant(group, best, downloads) if len(group) > 1 else group[0]
         rows = "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd>" for name, value in _facts(info))
@@ -69,7 +69,7 @@ def draw(
                 _use(studio, info, worker)
             elif info.sources and not under_way and session.is_admin():
                 if group[0].id == PROMINENT:
-                    get_at_once(studio, group[0], info, room)
+                    get_at_once(studio, group[0], info, memory)
                 _get(studio, info)
             if session.is_admin():
                 _remove(studio, info)
@@ -151,13 +151,13 @@ def _use(studio: Studio, info: ModelInfo, worker: WorkerStatus) -> None:
     )  # fmt: skip
 
 
-def get_at_once(studio: Studio, model: ModelInfo, info: ModelInfo, room: Room) -> None:
+def get_at_once(studio: Studio, model: ModelInfo, info: ModelInfo, memory: ModelMemory) -> None:
     """Download a variant with its parts by one click; the button says its size and whether its weights fit this machine."""
     given = {"name": formats.literal(localized(model.name)), "size": formats.size_of(info.download_bytes)}
     words = t("models.get_at_once", **given)
-    if info.memory_bytes and info.memory_bytes <= room.bytes:
-        kind = "models.get_at_once_gpu" if room.gpu else "models.get_at_once_ram"
-        words = t(kind, **given, room=f"{round(room.bytes / 2**30)} GB")
+    if info.memory_bytes and info.memory_bytes <= memory.bytes:
+        kind = "models.get_at_once_gpu" if memory.gpu else "models.get_at_once_ram"
+        words = t(kind, **given, memory=f"{round(memory.bytes / 2**30)} GB")
     st.button(
         words, key=f"get_at_once_{info.id}", type="primary", icon=":material/download:", on_click=PRESS,
         args=(info.id, studio.models.download, info.id),

@@ -39,10 +39,10 @@ def _offer(studio: Studio) -> None:
     here = any(one.problem is None or {one.id, *one.part_ids} & under_way for one in group)
     if not group or here or not session.is_admin():
         return
-    room = model_card.room_of(studio)
-    best = recommended_variant(group, room.bytes)
+    memory = model_card.memory_of(studio)
+    best = recommended_variant(group, memory.bytes)
     model_card.problem(best.id)
-    model_card.get_at_once(studio, group[0], best, room)
+    model_card.get_at_once(studio, group[0], best, memory)
 
 
 def _card(studio: Studio, sample: prompts.Sample) -> None:

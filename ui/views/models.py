@@ -49,7 +49,7 @@ def _draw(studio: Studio) -> None:
     shown: set[str] = set()
     with st.grid(2, min_column_width=340, gap="small", key="model_cards"):
         for group in groups:
-            model_card.draw(studio, group, worker, downloads, model_card.room_of(studio), shown)
+            model_card.draw(studio, group, worker, downloads, model_card.memory_of(studio), shown)
 
 
 # -- what is in memory -------------------------------------------------------------------------------------------------

@@ -200,10 +200,10 @@ def _words(studio: Studio, job: Job) -> DeltaGenerator:
     """Show the job, and space below it. As text: prompts and errors come from outside."""
     request = job.request
     count = f" × {request.num_images}" if request.num_images > 1 else ""
-    room = st.container(gap=None, key=f"words_{job.id}")
+    text_area = st.container(gap=None, key=f"words_{job.id}")
     name = title(request, 80) if studio.viewer.owns(job.client) else _user(job)
-    room.text(f"{name} — {request.width}×{request.height}{count}")
-    return room
+    text_area.text(f"{name} — {request.width}×{request.height}{count}")
+    return text_area
 
 
 def _user(job: Job) -> str:

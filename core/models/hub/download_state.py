@@ -1,7 +1,7 @@
 """Exchange the state of a download between its process and those who watch it, as small files beside the models.
 
 <store>/.downloads/<model>.json   what the process last reported (written by it alone)
-<store>/.downloads/<model>.pause  a wish: its presence stops the process
+<store>/.downloads/<model>.pause  a request: its presence stops the process
 <store>/.downloads/<model>.lock   held while a process works on the model
 <store>/<model>.part/             what has arrived; renamed to <store>/<model> when all of it is there and checked
 """

@@ -34,7 +34,7 @@ from core.models.validation import MANIFEST
 from core.types import Download
 
 REPORT_SECONDS = 0.4  # between two words on how far it is
-LOOK_SECONDS = 0.2  # between two looks for a wish to stop
+LOOK_SECONDS = 0.2  # between two checks for a request to stop
 SPEED_SECONDS = 6.0  # over which the speed is taken
 SPARE = 64 << 20  # bytes that a disk must have left
 
@@ -86,7 +86,7 @@ class Downloader:
         part = self._files.part
         self._keep_only(repository, wanted)
         total = sum(file.size for file in wanted)
-        self._check_room(total - sum(path.stat().st_size for path in part.rglob("*") if path.is_file()))
+        self._check_disk(total - sum(path.stat().st_size for path in part.rglob("*") if path.is_file()))
         self._say(state="running", total_bytes=total)
         for file in wanted:
             self._now = replace(self._now, file=file.path)
@@ -124,7 +124,7 @@ class Downloader:
         part.mkdir(parents=True, exist_ok=True)
         note.write_text(json.dumps(origin), encoding="utf-8")
 
-    def _check_room(self, missing: int) -> None:
+    def _check_disk(self, missing: int) -> None:
         if shutil.disk_usage(self._files.part).free < missing + SPARE:
             raise HubError("disk", f"{missing / 1e9:.1f} GB")
 

@@ -13,7 +13,7 @@ import urllib3
 from core.models.hub.hub_api import TIMEOUT, HubError, RemoteFile, status_error
 
 PART = ".incomplete"
-CHUNK = 256 * 1024  # bytes; also how often a wish to stop is looked for
+CHUNK = 256 * 1024  # bytes; also how often a request to stop is checked
 MOST_FAILURES = 6  # in a row, without a byte between them
 LONGEST_WAIT = 60.0  # seconds between two tries, unless the hub names more
 

@@ -42,9 +42,9 @@ def gpu_routes(get_studio: Callable[[], Studio], refusals: Callable[..., dict[in
         return answer()
 
     @router.patch("", responses=refusals(403))
-    def change(wish: GpuChange) -> Any:
+    def change(body: GpuChange) -> Any:
         """Give the GPU back: the running job pauses after its present step, and the model leaves the memory; or use it again."""
-        get_studio().queue.give_back(wish.given_back)
+        get_studio().queue.give_back(body.given_back)
         return answer()
 
     return router
