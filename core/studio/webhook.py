@@ -95,7 +95,8 @@ def read_url(url: str, allowed_hosts: Sequence[str], source: str) -> Webhook:
     try:
         parts = urlsplit(url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
-        plain = parts.scheme in ("http", "https") and bool(parts.hostname) and not (parts.username or parts.password or parts.fragment)
+        plain = parts.scheme in ("http", "https") and bool(parts.hostname)
+        plain = plain and not (parts.username or parts.password or parts.fragment)
         plain = plain and url.isprintable() and " " not in url
     except ValueError:
         plain = False
