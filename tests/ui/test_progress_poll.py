@@ -136,7 +136,7 @@ def test_a_benchmark_is_drawn_again_with_each_image_of_the_job_in_work(studio, o
     studio.queue.advance(jobs[0], 3)
     [bar] = component_data(page.run(), "pulse")
     told = ask()
-    assert bar["images"] and bar["job"] == jobs[0] and told["jobs"][jobs[0]]["image"] == 1
+    assert bar["by_image"] and bar["job"] == jobs[0] and told["jobs"][jobs[0]]["image"] == 1
     assert bar["mark"] == f"{told['mark']}.1"
     studio.queue.finish(jobs[0])
     [bar] = component_data(page.run(), "pulse")

@@ -45,7 +45,7 @@ class Pulse {
     window.dispatchEvent(new CustomEvent("darkroom:queue", { detail: news }));
     const own = news.jobs[this.data.job];
     if (own) this.draw(own);
-    const mark = this.data.images && own ? `${news.mark}.${own.image}` : news.mark;
+    const mark = this.data.by_image && own ? `${news.mark}.${own.image}` : news.mark;
     const now = Date.now();
     if (mark === this.data.mark || (mark === this.told.mark && now < this.told.when + AGAIN)) return;
     this.told = { mark, when: now };

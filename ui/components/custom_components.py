@@ -192,7 +192,7 @@ def pulse(mark: str, seconds: float, *, key: str, job: Job | None = None, images
     mark = f"{mark}.{shown['image']}" if job and images and job.state is not JobState.QUEUED else mark
     _pulse(
         key=key,
-        data={"url": ui_pulse.address(), "mark": mark, "seconds": seconds, "images": images, **shown},
+        data={"url": ui_pulse.address(), "mark": mark, "seconds": seconds, "by_image": images, **shown},
         on_changed_change=_drawn_again,
     )
 
