@@ -26,7 +26,7 @@ read-only, a folder of the user's own.
 """
 
 # This file is parsed by every Python from 2.7 on, so that an old one can say which is needed. The rest of the start is
-# core/cli/launcher.py.
+# core/cli/launcher.py and environment.py.
 
 from __future__ import print_function
 

@@ -23,9 +23,9 @@ def run() -> int:
         streams.drop_output()
         return 1
     except ImportError as error:  # a package that was removed, or lies on a disk from which no program may be run
-        from core.cli import launcher
+        from core.cli import environment
 
-        print(f"start.py: {launcher.broken_packages(error)}", file=sys.stderr)
+        print(f"start.py: {environment.broken_packages(error)}", file=sys.stderr)
         return 1
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl+C must not interrupt the end

@@ -15,7 +15,7 @@ from types import ModuleType
 
 import pytest
 
-from core.cli import launcher
+from core.cli import environment, launcher
 from core.config.loader import PROJECT_ROOT, load_settings
 
 COLLECTING = "Collecting torch==2.13.0 (from -r requirements.txt (line 5))\n"
@@ -27,11 +27,11 @@ NONE_FOUND = (
 
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The launcher in a project folder of the test's own, in English."""
-    monkeypatch.setattr(launcher, "ROOT", tmp_path)
-    monkeypatch.delenv(launcher.HOME_VARIABLE, raising=False)
+    """The environment of a project folder of the test's own, in English."""
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
+    monkeypatch.delenv(environment.HOME_VARIABLE, raising=False)
     monkeypatch.setenv("LC_ALL", "en_US.UTF-8")
-    return launcher
+    return environment
 
 
 @pytest.fixture
@@ -204,7 +204,7 @@ def test_home_is_the_project_unless_it_is_read_only(
 
 
 def test_outputs_and_local_settings_lie_in_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(launcher.HOME_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(environment.HOME_VARIABLE, str(tmp_path))
     (tmp_path / "local.yaml").write_text("generation: {seed: 7}")
     settings = load_settings(environment=os.environ)
     assert settings.problems == () and settings["generation.seed"] == 7
@@ -290,8 +290,8 @@ def test_the_test_command_runs_everything_and_fails_when_anything_does(
 
     monkeypatch.setattr(start, "prepare", lambda *names: sys.executable)
     monkeypatch.setattr(start.subprocess, "call", call)
-    monkeypatch.setattr(start, "MYPY", ["-c", f"print('types'); raise SystemExit({int(failing == 'mypy')})"])
-    assert start.run_tests(["-k", "x"]) == code
+    monkeypatch.setattr(launcher, "MYPY", ["-c", f"print('types'); raise SystemExit({int(failing == 'mypy')})"])
+    assert launcher.run_tests(["-k", "x"]) == code
     assert ran == ["ruff", "importlinter", "pytest"]
     said = capfd.readouterr()
     assert said.out == "types\n" and ("Failed, see above: mypy." in said.err) is (failing == "mypy")
