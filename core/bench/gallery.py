@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from core.config.samplers import SAMPLER, SCHEDULE
 from core.inference import variety
 from core.inference.control_maps import control_map
 from core.inference.generator import Generator, build_generator
-from core.types import IMAGE, MASK, GenerationRequest, ResumeState
+from core.types import IMAGE, MASK, GenerationRequest, Progress, ResumeState
 
 FOLDER = PROJECT_ROOT / "docs" / "gallery"
 PROMPT = "a red house, snowy mountains, sunset, clouds"
@@ -40,14 +41,15 @@ class Studio:
 
     def image(
         self, changed: Mapping[str, Any] | None = None, prompt: str = PROMPT, size: tuple[int, int] = (SIDE, SIDE),
-        seed: int = SEED, steps: int = STEPS, inputs: Mapping[str, Image.Image] | None = None,
+        seed: int = SEED, steps: int = STEPS, inputs: Mapping[str, Image.Image] | None = None, cfg_scale: float = 1.0,
+        on_progress: Callable[[Progress], None] = lambda progress: None,
     ) -> Image.Image:  # fmt: skip
         """Return one image; `inputs` are the input images by role."""
         options = {**self._defaults, **(changed or {})}
         request = GenerationRequest(
-            prompt, width=size[0], height=size[1], seed=seed, num_inference_steps=steps, options=options
+            prompt, width=size[0], height=size[1], seed=seed, num_inference_steps=steps, cfg_scale=cfg_scale, options=options
         )
-        return self._generator.generate(request, attempt=ResumeState(inputs=inputs or {})).images[0].image
+        return self._generator.generate(request, on_progress, attempt=ResumeState(inputs=inputs or {})).images[0].image
 
     def each(self, key: str, values: Sequence[Any], **more: Any) -> Row:
         """Return an image for each value of an option."""
@@ -56,6 +58,85 @@ class Studio:
 
 def _without(more: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in more.items() if name != "changed"}
+
+
+def steps(studio: Studio) -> Row:
+    """Five numbers of steps."""
+    return [studio.image(steps=number) for number in (1, 2, 4, 8, 16)]
+
+
+def cfg(studio: Studio) -> Row:
+    """Five CFG scales."""
+    return [studio.image(cfg_scale=scale) for scale in (1.0, 1.5, 2.5, 4.0, 6.0)]
+
+
+def seeds(studio: Studio) -> Row:
+    """Five seeds in a row, as one job of five images has them."""
+    return [studio.image(seed=SEED + index) for index in range(5)]
+
+
+def sizes(studio: Studio) -> Row:
+    """The same seed at a square, a wide and a high size."""
+    return [studio.image(size=size) for size in ((256, 256), (384, 216), (216, 384), (320, 136))]
+
+
+def strength(studio: Studio) -> Row:
+    """A source image, then four denoising strengths with another prompt."""
+    image = studio.image()
+    found = studio.each("img2img.denoising_strength", (0.3, 0.5, 0.7, 0.9), prompt=NIGHT, inputs={IMAGE: image})
+    return [image, *found]
+
+
+def hires(studio: Studio) -> Row:
+    """A large size at once, and with hires fix from half of it."""
+    size = (768, 432)
+    plain = {"transformer.rope_scaling": "none"}
+    return [
+        studio.image(plain, size=size),
+        studio.image({**plain, "hires.enabled": True, "hires.scale": 2.0, "hires.denoising_strength": 0.4}, size=size),
+    ]
+
+
+def rope(studio: Studio) -> Row:
+    """Every scaling at twice and three times the largest trained side, one row each."""
+    methods = ("none", "linear", "ntk", "yarn", "dype")
+    found = [
+        [
+            studio.image(
+                {"transformer.rope_scaling": method, "transformer.rope_base_resolution": 512, "vae.dtype": "bfloat16"},
+                "a white sailboat, sea, day, mountains", size, steps=4,
+            )
+            for method in methods
+        ]
+        for size in ((1024, 576), (1536, 864))
+    ]  # fmt: skip
+    return [stacked(pair) for pair in zip(*found, strict=True)]
+
+
+def stacked(images: Row) -> Image.Image:
+    """Return the images one above the other, each as wide as the first."""
+    width = images[0].width
+    shown = [one.resize((width, one.height * width // one.width), Image.Resampling.LANCZOS) for one in images]
+    gap = GAP * images[0].height // SMALL
+    whole = Image.new("RGB", (width, sum(one.height + gap for one in shown) - gap), "white")
+    top = 0
+    for one in shown:
+        whole.paste(one, (0, top))
+        top += one.height + gap
+    return whole
+
+
+def preview(studio: Studio) -> Row:
+    """Four live previews of an image, in the order of their steps, and the image that comes of them."""
+    seen: list[bytes] = []
+
+    def keep(progress: Progress) -> None:
+        if progress.preview is not None and progress.preview not in seen:
+            seen.append(progress.preview)
+
+    whole = studio.image({"preview.enabled": True, "preview.interval": 1}, size=(512, 512), steps=16, on_progress=keep)
+    shown = [seen[position * (len(seen) - 1) // 3] for position in range(4)]
+    return [*(Image.open(BytesIO(one)).convert("RGB") for one in shown), whole]
 
 
 def samplers(studio: Studio) -> Row:
@@ -162,6 +243,8 @@ def dynamic(studio: Studio) -> Row:
 
 
 ROWS: Mapping[str, tuple[Callable[[Studio], Row], int]] = {  # file -> what makes its images, their height in px
+    "steps": (steps, SMALL), "cfg": (cfg, SMALL), "seeds": (seeds, SMALL), "sizes": (sizes, SIDE),
+    "strength": (strength, SMALL), "hires": (hires, SIDE), "rope": (rope, 2 * SMALL), "preview": (preview, SMALL),
     "samplers": (samplers, SMALL), "schedules": (schedules, SMALL), "variation": (variation, SMALL),
     "prompt-noise": (prompt_noise, SMALL),
     "short-prompt": (short_prompt, SMALL), "dynamic": (dynamic, SMALL),

@@ -25,9 +25,11 @@ FILES = ("*.md", "LICENSE", "start.py", "pyproject.toml", "mkdocs.yml", "require
 SCREENSHOTS = Path("docs", "screenshots")
 RECORDS = SCREENSHOTS / "sources.json"  # what each screenshot was made from: file name -> digest
 SHOWN = {  # screenshot -> the view that it shows, and the parts of the locale files with its texts
-    "benchmark.webp": ("benchmark", ("comparison",)),
+    "benchmark.webp": ("benchmark", ("benchmark",)),
     "generate.webp": ("generate", ("generate", "stage", "job")),
+    "generate.zh.webp": ("generate", ("generate", "stage", "job")),
     "generate-light.webp": ("generate", ("generate", "stage", "job")),
+    "generate-light.zh.webp": ("generate", ("generate", "stage", "job")),
     "history.webp": ("history", ("history", "detail")),
     "models.webp": ("models", ("models",)),
     "phone-queue.webp": ("queue", ("queue",)),

@@ -37,7 +37,7 @@ from tests.browser.chromium import (
 from ui.prompts import Library, library_for
 
 SAMPLES = PROJECT_ROOT / "ui" / "assets" / "samples"
-DRAWING_SECONDS = 300  # for one image, on a machine that has other work
+GENERATION_SECONDS = 300  # for one image, on a machine that has other work
 SAMPLE_SIDE = 320
 LARGEST = 110_000  # bytes of a screenshot: all together stay under 1.5 MB
 NAMES = {"comparison": "benchmark", "guide": "setup-check"}  # of files, where the address is another word
@@ -63,7 +63,7 @@ def main() -> None:
             selected.to.mkdir(parents=True, exist_ok=True)
             if not selected.samples:
                 photograph_welcome(new_page(context), address, selected.to)
-            for sample_id, image_id in draw_samples(studio).items():
+            for sample_id, image_id in generate_samples(studio).items():
                 if selected.samples:
                     save_sample(studio.history.file(image_id), sample_id)
             if selected.samples:
@@ -74,8 +74,8 @@ def main() -> None:
             context.browser.close()
 
 
-def draw_samples(studio: Studio) -> dict[str, str]:
-    """Return the ids of the images by the id of their sample, in both languages' words; the server's worker draws them."""
+def generate_samples(studio: Studio) -> dict[str, str]:
+    """Return the ids of the images by the id of their sample, in both languages' words; the server's worker generates them."""
     made = {}
     for sample in library_of(studio).samples:
         for language in ("en", "zh"):
@@ -93,8 +93,8 @@ def generate(studio: Studio, request: GenerationRequest) -> str:
 
 
 def wait_for(studio: Studio, job_id: str) -> Job:
-    """Return the job once it has ended, or after DRAWING_SECONDS."""
-    until = time.monotonic() + DRAWING_SECONDS
+    """Return the job once it has ended, or after GENERATION_SECONDS."""
+    until = time.monotonic() + GENERATION_SECONDS
     while studio.queue.get(job_id).state.active and time.monotonic() < until:
         time.sleep(0.5)
     return studio.queue.get(job_id)
@@ -125,11 +125,12 @@ def photograph_welcome(page: Page, address: str, folder: Path) -> None:
 def photograph(context: BrowserContext, studio: Studio, address: str, folder: Path) -> None:
     """Every page on a wide screen, in both themes and languages in turn, and two on a phone."""
     page = new_page(context, scheme="dark")
-    make_one(page, address, "zh", "红色的房子，日落，雪山")
-    shoot(page, folder / "generate.webp")
-    page.emulate_media(color_scheme="light")
-    shoot(page, folder / "generate-light.webp")
-    page.emulate_media(color_scheme="dark")
+    for language, prompt, ending in (("zh", "红色的房子，日落，雪山", ".zh"), ("en", "a red house at sunset, snowy mountains", "")):
+        make_one(page, address, language, prompt)
+        shoot(page, folder / f"generate{ending}.webp")
+        page.emulate_media(color_scheme="light")
+        shoot(page, folder / f"generate-light{ending}.webp")
+        page.emulate_media(color_scheme="dark")
     newest = studio.history.search(HistoryQuery(limit=3)).records
     page.goto(f"{address}/history?lang=en&image={newest[2].id}")
     page.locator(".st-key-detail_zoom img[src]").first.wait_for()
@@ -182,7 +183,7 @@ def make_one(page: Page, address: str, language: str, prompt: str) -> None:
     open_generate(page, address, language)
     prompt_of(page).fill(prompt)
     prompt_of(page).press("Control+Enter")
-    expect(stage_image(page)).to_have_attribute("alt", prompt, timeout=DRAWING_SECONDS * 1000)
+    expect(stage_image(page)).to_have_attribute("alt", prompt, timeout=GENERATION_SECONDS * 1000)
     finished_image(page).evaluate("image => image.decode()")
     page.locator(".st-key-progress").wait_for(state="hidden")
     download_button(page).wait_for()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from core.bench import gallery, plots
 from core.cli import site
 from core.cli.main import build_parser, main
 from core.config.loader import PROJECT_ROOT
@@ -113,3 +114,26 @@ def test_the_site_has_every_page_once() -> None:
     nav = re.findall(r"[\w-]+\.md", (PROJECT_ROOT / "mkdocs.yml").read_text(encoding="utf-8").split("nav:", 1)[1])
     pages = {page.name for page in PROJECT_ROOT.glob("docs/*.md") if not page.name.endswith(".zh.md")}
     assert sorted(nav) == sorted(pages | {"configuration.md", "contributing.md", "changelog.md"})
+
+
+@pytest.mark.parametrize("language", plots.LANGUAGES)
+def test_plots_show_the_tables_of_their_page(language: str) -> None:
+    """Red after a table changed: run `python -m core.bench.plots`."""
+    linked = re.findall(r"\(plots/([\w.-]+)\)", plots.page(language).read_text(encoding="utf-8"))
+    assert linked == [plot.file(language).name for plot in plots.PLOTS]
+    for plot in plots.PLOTS:
+        assert plot.file(language).read_text(encoding="utf-8") == plot.svg(language), plot.name
+
+
+def test_a_bar_is_as_long_as_its_value() -> None:
+    svg = plots.bars("<MB>", [("a", "1,000 MB"), ("b", "250")])
+    lengths = [float(one) for one in re.findall(r'<rect [^>]*width="([\d.]+)"', svg)]
+    assert lengths[0] == plots.WIDTH - plots.LABEL - plots.VALUE and lengths[1] == lengths[0] / 4
+    with pytest.raises(ValueError, match="no numbers"):
+        plots.bars("result", [("a", "works")])
+
+
+@pytest.mark.parametrize("page", ["gallery.md", "gallery.zh.md"])
+def test_the_gallery_shows_each_row_that_its_script_makes(page: str) -> None:
+    shown = re.findall(r"\(gallery/([\w-]+)\.webp\)", (PROJECT_ROOT / "docs" / page).read_text(encoding="utf-8"))
+    assert sorted(shown) == sorted(gallery.ROWS) == sorted(file.stem for file in gallery.FOLDER.iterdir())

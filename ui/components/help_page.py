@@ -25,8 +25,9 @@ PAGES = {  # address of a page -> its page of the documentation
     "system": "troubleshooting",
 }
 MORE = (  # in the dialog's list
-    "getting-started", "generate", "prompts", "img2img", "lora", "controlnet", "upscaling", "samplers", "large-sizes", "history",
-    "benchmark", "models", "command-line", "api", "network", "troubleshooting", "performance", "limits", "glossary",
+    "getting-started", "generate", "prompts", "img2img", "lora", "controlnet", "upscaling", "samplers", "gallery", "large-sizes",
+    "speed-and-memory", "history", "benchmark", "models", "command-line", "api", "network", "troubleshooting", "performance",
+    "limits", "glossary",
 )  # fmt: skip
 _IMAGE = re.compile(r"^!\[([^\]]*)\]\(([^)]+)\)$", re.MULTILINE)
 _LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!https?://)[^)]+\)")
