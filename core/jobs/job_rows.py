@@ -155,6 +155,13 @@ def select_next() -> Select[Any]:
 
 
 @cache
+def select_marks() -> Select[Any]:
+    """Select the id of jobs, their state, and what else changes in their rows. Bind `ids`."""
+    names = ("id", "state", "reported_at", "cancel_requested", "held", "priority", "place", "not_before", "crashes")
+    return select(*(jobs.c[name] for name in names)).where(jobs.c.id.in_(bindparam("ids", expanding=True)))
+
+
+@cache
 def select_jobs() -> Select[Any]:
     """Select rows for `read_jobs`."""
     as_text = [stored_text(jobs.c[name]).label(name) for name in _JSON]

@@ -6,7 +6,7 @@ Pages submit, look at, reorder and cancel jobs here; workers use `WorkerQueue`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -178,6 +178,12 @@ class JobQueue(WorkerQueue):
         with self._database.reading() as connection:
             counted = connection.execute(select(jobs.c.state, func.count()).group_by(jobs.c.state))
             return {str(state): int(count) for state, count in counted}
+
+    def marks(self, job_ids: Collection[str]) -> dict[str, tuple[Any, ...]]:
+        """Return for each of these jobs its state and what else changes in its row; nothing for those that there are not."""
+        with self._database.reading() as connection:
+            rows = connection.execute(job_rows.select_marks(), {"ids": list(job_ids)})
+            return {row.id: tuple(row[1:]) for row in rows}
 
     def change_mark(self) -> object:
         """Return what is another value after each commit to the database. Microseconds for a file, a query for a server."""

@@ -46,6 +46,7 @@ from core.models.single_file import (
     look_into,
 )
 from core.models.validation import check_place, problem
+from core.models.weight_files import folder_state
 from core.types import CFG_OFF, ModelInfo, cfg_of
 
 
@@ -64,6 +65,7 @@ class Catalog:
         self._configs = configs
         self._places = places or default_places(configs)
         self._seen: ContextVar[_Seen | None] = ContextVar("seen", default=None)
+        self._folders: dict[str, tuple[object, ModelInfo]] = {}  # by id: what it was made of, and what was found
 
     @property
     def places(self) -> ModelPaths:
@@ -174,6 +176,16 @@ class Catalog:
 
     def _looked_up(self, entry: Entry, entries: Mapping[str, Entry]) -> ModelInfo:
         path, place = self._found(entry)
+        made_of = _made_of(entry, path, place)
+        known = self._folders.get(entry.id)
+        if made_of is not None and known is not None and known[0] == made_of:
+            return known[1]
+        info = self._checked(entry, path, place, entries)
+        if made_of is not None and info.problem is None and info.base is None and info.frame is None:
+            self._folders[entry.id] = made_of, info
+        return info
+
+    def _checked(self, entry: Entry, path: Path | None, place: str, entries: Mapping[str, Entry]) -> ModelInfo:
         files, single = None, None
         try:
             self._check_place(entry, path, place)
@@ -372,6 +384,16 @@ def _free_id(name: str, taken: Mapping[str, Entry]) -> str:
     if plain not in taken:
         return plain
     return next(one for k in count(2) if (one := f"{plain}-{k}") not in taken)
+
+
+def _made_of(entry: Entry, path: Path | None, place: str) -> object:
+    """Return what decides all that is found of an entry whose parts lie in one folder; None for others."""
+    if path is None or entry.parts or not path.is_dir():
+        return None
+    try:
+        return entry, path, place, folder_state(path)
+    except OSError:
+        return None
 
 
 def _passes(path: Path, model: str) -> bool:

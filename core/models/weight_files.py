@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import mmap
+import os
 import pickletools
 import re
 import struct
@@ -77,6 +78,20 @@ def file_state(path: Path) -> tuple[int, int]:
     """Return modification time (ns) and size (bytes): equal while what was read of a file may be kept. Raises OSError."""
     stat = path.stat()
     return stat.st_mtime_ns, stat.st_size
+
+
+def folder_state(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """Return name, time (ns) and size (bytes) of all that lies in a folder and in its folders.
+
+    Equal while what was read of them may be kept. Raises OSError.
+    """
+    found = []
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        held = sorted(os.scandir(entry.path), key=lambda one: one.name) if entry.is_dir() else []
+        for one in (entry, *held):
+            stat = one.stat()
+            found.append((one.path, stat.st_mtime_ns, stat.st_size))
+    return tuple(found)
 
 
 def read_header(path: Path) -> Mapping[str, Tensor]:

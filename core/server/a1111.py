@@ -45,6 +45,7 @@ from core.server.a1111_request import (
 from core.server.a1111_sessions import Ending, Sessions, find_model, options_of, read_options
 from core.server.body_limit import Guard
 from core.server.error_responses import Answer, described, install_errors
+from core.server.job_marks import JobMarks
 from core.server.submission import SOURCE, check_count, client_of, demand_images, ended, submit
 from core.server.uploads import fitted, from_base64
 from core.storage.infotext import read_infotext, write_infotext
@@ -61,6 +62,7 @@ log = logging.getLogger(__name__)
 def create_a1111(get_studio: GetStudio) -> FastAPI:
     """Return the app to be mounted at /sdapi/v1."""
     app = FastAPI(title="Z Darkroom: A1111", version=__version__, docs_url=None, redoc_url=None)
+    app.state.job_marks = JobMarks()
     sessions = Sessions()
     _add_generation(app, get_studio, sessions)
     _add_options(app, get_studio, sessions)

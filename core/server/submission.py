@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import anyio
 import anyio.to_thread
 from fastapi import Request
 
@@ -26,12 +25,14 @@ from core.errors import (
     UnknownOptionError,
 )
 from core.i18n import localize
+from core.jobs.job_rows import ACTIVE
+from core.server.job_marks import JobMarks, JobWatch
 from core.studio import Studio
 from core.types import GenerationRequest, InputSources, Job, JobState, SubmitOptions
 
 SOURCE = "request"
-POLL_SECONDS = 0.1
-QUICK_POLL_SECONDS = 0.01  # of a database in a file, whether anything was written
+CALLER_SECONDS = 0.1  # between two looks whether a caller still waits
+LOOK_SECONDS = 1.0  # between two looks at a job that does not change: whether a worker can run it
 CLIENT_HEADER = "X-Client-Id"
 BROWSER_COOKIE = "zdarkroom_browser"
 USER_HEADER = "X-Zdarkroom-User"  # set by the gate alone; what comes from outside is taken off there
@@ -149,44 +150,48 @@ def check_size(request: GenerationRequest, limits: Settings) -> None:
             raise OptionError(source=SOURCE, key=key, value=steps, allowed=f"1 - {most} (service.max_steps)")
 
 
-async def watch(studio: Studio, job: Job, gone: Callable[[], Awaitable[bool]]) -> AsyncIterator[Job]:
-    """Yield the job at each change, and ten times a second, until it has ended, its last state included.
+async def watch(studio: Studio, job: Job, request: Request, to_its_end: bool = False) -> AsyncIterator[Job]:
+    """Yield the job as it is, then at each change, or once it has ended: its last state included.
 
     While the database is away the job goes on, and so does the waiting. The job is cancelled when the caller has gone
     (Cancelled), when `service.wait_seconds` are over (WaitError), and when no worker can run it (the worker's error).
     """
-    seconds = studio.settings.service.wait_seconds
-    deadline = time.monotonic() + seconds
-    mark: object = None
-    while job.state.active:
-        yield job
-        if await gone():
-            await anyio.to_thread.run_sync(studio.queue.cancel, job.id)
-            raise Cancelled
-        if time.monotonic() > deadline:
-            await anyio.to_thread.run_sync(studio.queue.cancel, job.id)
-            raise WaitError(seconds=seconds)
-        mark = await changed(studio, mark)
-        try:
-            job = await anyio.to_thread.run_sync(_look, studio, job)
-        except StorageError as error:
-            if not error.temporary:
-                raise
+    marks: JobMarks = request.app.state.job_marks
+    began = time.monotonic()
+    with marks.following(studio, job.id) as followed:
+        while job.state.active:
+            yield job
+            await _news(studio, job, request, began, followed, to_its_end)
+            try:
+                job = await anyio.to_thread.run_sync(_look, studio, job)
+            except StorageError as error:
+                if not error.temporary:
+                    raise
     yield job
 
 
-async def changed(studio: Studio, mark: object) -> object:
-    """Wait until something is written to the database since `mark`, at most POLL_SECONDS; return the mark of now.
+async def _news(
+    studio: Studio, job: Job, request: Request, began: float, followed: JobWatch, to_its_end: bool
+) -> None:  # fmt: skip
+    """Wait for a change or for the end of the job, at most LOOK_SECONDS, while its caller does. Raises as `watch` does."""
+    until = asked = time.monotonic()
+    until += LOOK_SECONDS
+    while time.monotonic() < until:
+        changed = await followed.changed(CALLER_SECONDS)
+        if changed and not (to_its_end and followed.state in ACTIVE):
+            return
+        if time.monotonic() - asked >= CALLER_SECONDS:
+            await _demand_caller(studio, job, request, began)
+            asked = time.monotonic()
 
-    A database server is not asked in between.
-    """
-    if studio.queue.is_shared:
-        await anyio.sleep(POLL_SECONDS)
-        return None
-    until = time.monotonic() + POLL_SECONDS
-    while (now := studio.queue.change_mark()) == mark and time.monotonic() < until:
-        await anyio.sleep(QUICK_POLL_SECONDS)
-    return now
+
+async def _demand_caller(studio: Studio, job: Job, request: Request, began: float) -> None:
+    """Cancel the job and raise, Cancelled or WaitError, when its caller has gone or has waited as long as one may."""
+    seconds = studio.settings.service.wait_seconds
+    gone = await request.is_disconnected()
+    if gone or time.monotonic() - began > seconds:
+        await anyio.to_thread.run_sync(studio.queue.cancel, job.id)
+        raise Cancelled if gone else WaitError(seconds=seconds)
 
 
 def _look(studio: Studio, job: Job) -> Job:
@@ -199,7 +204,7 @@ def _look(studio: Studio, job: Job) -> Job:
 
 async def ended(studio: Studio, job: Job, request: Request) -> Job:
     """Wait for the job and return it in its last state, whichever that is. Raises as `watch` does."""
-    async for seen in watch(studio, job, request.is_disconnected):
+    async for seen in watch(studio, job, request, to_its_end=True):
         job = seen
     return job
 

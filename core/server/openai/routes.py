@@ -23,6 +23,7 @@ from core import __version__
 from core.errors import InputError, NotFoundError, QueueFullError, StudioError, UnknownModelError
 from core.server.body_limit import Guard
 from core.server.error_responses import Answer, install_errors, is_temporary, status_of
+from core.server.job_marks import JobMarks
 from core.server.openai.request import EditBody, ImageBody, Images, read_edit, read_variation
 from core.server.submission import SIGN, client_of, demand_images, ended, submit, watch
 from core.studio import Studio
@@ -41,6 +42,7 @@ _NO_USAGE = {
 def create_openai(get_studio: GetStudio) -> FastAPI:
     """Return the app to be mounted at /v1."""
     app = FastAPI(title="Z Darkroom: OpenAI", version=__version__, docs_url=None, redoc_url=None)
+    app.state.job_marks = JobMarks()
     _add_images(app, get_studio)
     _add_models(app, get_studio)
     app.add_middleware(Guard, get_studio=get_studio, say=problem)
@@ -205,7 +207,7 @@ async def _events(studio: Studio, job: Job, body: ImageBody, event: str, request
     partials = Partials(body.partial_images or 0)
     ready = 0
     try:
-        async for seen in watch(studio, job, request.is_disconnected):
+        async for seen in watch(studio, job, request):
             job = seen
             if partials.due(job):
                 preview = await anyio.to_thread.run_sync(studio.queue.preview, job.id)

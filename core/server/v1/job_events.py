@@ -1,4 +1,4 @@
-"""Send server-sent events of jobs: one poll of the database serves every stream of a job."""
+"""Send server-sent events of jobs: one look at a job that has changed serves every stream of it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import anyio.to_thread
 
 from core.errors import QueueFullError, StudioError
 from core.server.error_responses import is_temporary
-from core.server.submission import changed
+from core.server.job_marks import JobMarks
 from core.server.v1.schemas import job_json
 from core.studio import Studio
 
+LOOK_SECONDS = 0.5  # between two looks at a job whose row does not change: its position may have
 KEEP_ALIVE_SECONDS = 15.0  # a proxy closes a stream that says nothing for long
 MAX_STREAMS = 20  # of one client
 
@@ -27,6 +28,7 @@ class JobEvents:
     """The open event streams. Used by one event loop."""
 
     def __init__(self) -> None:
+        self._marks = JobMarks()
         self._feeds: dict[str, Feed] = {}
         self._streams: Counter[str] = Counter()
 
@@ -40,7 +42,7 @@ class JobEvents:
         self._streams[client] += 1
         feed = self._feeds.get(job_id)
         if feed is None:
-            feed = self._feeds[job_id] = Feed(studio, job_id)
+            feed = self._feeds[job_id] = Feed(studio, job_id, self._marks)
         feed.listeners += 1
         seen = 0
         try:
@@ -62,17 +64,18 @@ class JobEvents:
 
 
 class Feed:
-    """One job, polled after each change and ten times a second while it has listeners."""
+    """One job, read after each change while it has listeners."""
 
-    def __init__(self, studio: Studio, job_id: str) -> None:
+    def __init__(self, studio: Studio, job_id: str, marks: JobMarks) -> None:
         self._studio = studio
         self._job_id = job_id
+        self._marks = marks
         self._event = asyncio.Event()
         self.listeners = 0
         self.version = 0
         self.text = ""
         self.ended = False
-        self._task = asyncio.create_task(self._poll())
+        self._task = asyncio.create_task(self._follow())
 
     async def changed(self, seen: int) -> bool:
         """Wait for a later version than `seen`; False when there was none for long."""
@@ -87,20 +90,22 @@ class Feed:
         """Look no more."""
         self._task.cancel()
 
-    async def _poll(self) -> None:
-        mark: object = None
-        while not self.ended:
-            try:
-                job = await anyio.to_thread.run_sync(self._studio.queue.get, self._job_id)
-            except StudioError as error:
-                self.ended = not is_temporary(error)  # it was removed
-            else:
-                text = json.dumps(job_json(job))
-                self.ended = not job.state.active
-                if text != self.text:
-                    self.text = text
-                    self.version += 1
-            event, self._event = self._event, asyncio.Event()
-            event.set()
-            if not self.ended:
-                mark = await changed(self._studio, mark)
+    async def _follow(self) -> None:
+        with self._marks.following(self._studio, self._job_id) as followed:
+            while not self.ended:
+                await followed.changed(LOOK_SECONDS)
+                await self._read()
+                event, self._event = self._event, asyncio.Event()
+                event.set()
+
+    async def _read(self) -> None:
+        try:
+            job = await anyio.to_thread.run_sync(self._studio.queue.get, self._job_id)
+        except StudioError as error:
+            self.ended = not is_temporary(error)  # it was removed
+            return
+        text = json.dumps(job_json(job))
+        self.ended = not job.state.active
+        if text != self.text:
+            self.text = text
+            self.version += 1

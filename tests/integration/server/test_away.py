@@ -57,7 +57,8 @@ def test_a_call_waits_on_while_the_database_is_away(
     served: Served, away: Callable[[str, int], None], path: str
 ) -> None:
     served.fakes["fake.step_seconds"] = 0.05
-    away("get", 3)
+    away("get", 2)
+    away("marks", 2)
     assert httpx.post(served.url + path, json=CALLS[path], timeout=60).status_code == 200
 
 
