@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import pytest
 from PIL import Image
 
 from core.config.options import SCHEMA
+from core.jobs.queue import JobQueue
+from core.server import submission
 from core.types import JobState
 from tests.integration.jobs.harness import wait_for
 from tests.integration.server.live import Served, serving
@@ -125,6 +128,19 @@ def test_events_tell_each_step_and_end(served: Served, http: httpx.Client) -> No
                 steps.append((json.loads(line.removeprefix("data: "))["progress"] or {}).get("step", 0))
     assert names[-1] == "end" and set(names[:-1]) == {"progress"}
     assert steps == sorted(steps) and set(steps) >= {1, 2, 3, 4}
+
+
+def test_calls_that_wait_read_their_jobs_at_the_end_alone(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three callers and 60 reports: one look at the database after each commit tells all of them whether theirs has ended."""
+    served.fakes["fake.step_seconds"] = 0.01
+    reads, get = list[str](), JobQueue.get
+    monkeypatch.setattr(JobQueue, "get", lambda queue, job_id: reads.append(job_id) or get(queue, job_id))
+    monkeypatch.setattr(submission, "LOOK_SECONDS", 60.0)
+    body = {"prompt": "a house", "width": 64, "height": 64, "steps": 20}
+    with ThreadPoolExecutor(3) as pool:
+        calls = [pool.submit(httpx.post, f"{served.url}/sdapi/v1/txt2img", json=body, timeout=60) for _ in range(3)]
+        assert [call.result().status_code for call in calls] == [200] * 3
+    assert len(reads) == 3 and len(set(reads)) == 3
 
 
 def test_preview_and_delete(served: Served, http: httpx.Client) -> None:

@@ -41,6 +41,22 @@ def test_every_shipped_entry_is_read(catalog):
     assert {info.id for info in infos.values() if info.problem is None} == {"demo"}
 
 
+def test_a_folder_is_checked_again_only_once_something_in_it_has_changed(catalog, configs, tmp_path, monkeypatch):
+    folder = shutil.copytree(EMBEDDED, tmp_path / "copy")
+    write(configs, "copy", f"id: copy\nname: {{en: a, zh: b}}\ndescription: {{en: a, zh: b}}\npath: {folder}\n")
+    checked, check = [], catalog_module.check_sources
+    monkeypatch.setattr(catalog_module, "check_sources", lambda *files: checked.append(files) or check(*files))
+    assert catalog.find("copy") is catalog.find("copy") and len(checked) == 1
+    config = folder / "transformer" / "config.json"
+    whole = config.read_text()
+    config.write_text("{")
+    assert catalog.find("copy").problem is not None
+    config.write_text(whole)
+    assert catalog.find("copy").problem is None
+    next((folder / "vae").glob("*.safetensors")).unlink()
+    assert catalog.find("copy").problem is not None
+
+
 def test_a_model_that_is_not_here_says_how_to_get_it(catalog):
     turbo = catalog.find("z-image-turbo")
     assert (turbo.default_width, turbo.default_steps, turbo.default_cfg_scale) == (1024, 8, 1.0)
