@@ -259,7 +259,7 @@ class JobQueue(WorkerQueue):
             elif before is not None and before.priority == priority:
                 place = place_after(connection, job_id, before.place)
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(priority=priority, place=place))
-            return job_rows.get_job(connection, job_id)
+        return JobQueue.get(self, job_id)  # its position is counted after the lock is given back: others wait for that
 
     def _neighbours(self, connection: Connection, number: int, position: int) -> tuple[Any, Any]:
         """Return the queued jobs that a job would stand between at `position` (from 1, clamped), without itself."""

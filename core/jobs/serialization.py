@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cache, lru_cache
 from typing import Any, get_origin, get_type_hints
 
@@ -48,6 +48,13 @@ def write_request(request: GenerationRequest) -> dict[str, Any]:
 
 def read_request(text: str, images: str | None = None) -> GenerationRequest:
     """Return the request that `write_request` wrote. UnreadableRequest says what is wrong."""
+    request = _read_plain(text)
+    return request if images is None else replace(request, images=read_images(images))
+
+
+@lru_cache(maxsize=512)  # more than two pages of the queue: read at every look, and never written again
+def _read_plain(text: str) -> GenerationRequest:
+    """Return the request without the images of a batch."""
     data = _parsed(text)
     if not isinstance(data, dict):
         raise UnreadableRequest(f"the stored request is a {type(data).__name__}, not an object")
@@ -55,8 +62,7 @@ def read_request(text: str, images: str | None = None) -> GenerationRequest:
     _check_fields(data, "the stored request")
     if "prompt" not in data:
         raise UnreadableRequest("the stored request has no prompt")
-    own = read_images(images) if images is not None else ()
-    return GenerationRequest(**{**data, "options": SCHEMA.current(data.get("options", {})), "images": own})
+    return GenerationRequest(**{**data, "options": SCHEMA.current(data.get("options", {}))})
 
 
 @lru_cache(maxsize=16)  # read at every look at a job, and never written again
