@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from streamlit.components.v2 import manifest_scanner
+from streamlit.runtime.state.safe_session_state import SafeSessionState
 from streamlit.testing.v1 import AppTest
 from streamlit.util import calc_hash
 
@@ -28,6 +29,33 @@ def packages_looked_through_once() -> Iterator[None]:
     """For each page that is opened, Streamlit reads what every installed package says of itself: longer than drawing it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(manifest_scanner, "scan_component_manifests", cache(manifest_scanner.scan_component_manifests))
+        yield
+
+
+class StateView(Mapping[str, Any]):
+    """What `SafeSessionState.filtered_state` returns, read key by key."""
+
+    def __init__(self, safe: SafeSessionState) -> None:
+        self._safe = safe
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._safe._state
+
+    def __getitem__(self, key: str) -> Any:
+        return self._safe._state[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._safe._state.filtered_state)
+
+    def __len__(self) -> int:
+        return len(self._safe._state.filtered_state)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def state_not_copied() -> Iterator[None]:
+    """For each field that is drawn, Streamlit copies the whole state to look for one key: a quarter of the Generate page's time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SafeSessionState, "filtered_state", property(StateView))
         yield
 
 

@@ -16,13 +16,19 @@ from core.types import JobState
 HERE = "http://127.0.0.1:8501"
 
 
+@pytest.fixture(scope="module")
+def api():
+    """Return the routes, which take a while to make, and the list whose last studio they serve."""
+    studios = []
+    return create_api(lambda: studios[-1]), studios
+
+
 @pytest.fixture
-def client(studio) -> TestClient:
+def client(studio, api) -> TestClient:
+    routes, studios = api
+    studios.append(studio)
     keys = Keys(studio.settings)
-    app = Starlette(
-        routes=[Mount("/", create_api(lambda: studio))],
-        middleware=[gate(keys, read_binding(studio.settings, keys))],
-    )
+    app = Starlette(routes=[Mount("/", routes)], middleware=[gate(keys, read_binding(studio.settings, keys))])
     return TestClient(app, base_url=HERE)
 
 

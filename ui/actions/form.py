@@ -72,7 +72,7 @@ def take_typed(values: Mapping[str, Any]) -> None:
 
 def change_model(studio: Studio) -> None:
     """Select another model, with its own size, steps and CFG scale."""
-    model = studio.catalog.find(form_state.form()["model.id"])
+    model = studio.catalog.find(form_state.form_value("model.id"))
     form_state.fill_form(
         {
             "generation.width": model.default_width,
@@ -86,7 +86,7 @@ def change_model(studio: Studio) -> None:
 def use_model(studio: Studio, model_id: str) -> None:
     """Select a model from another page, which may be the first that is opened."""
     open_form(studio)
-    if form_state.form()["model.id"] != model_id:
+    if form_state.form_value("model.id") != model_id:
         form_state.fill_form({"model.id": model_id})
         change_model(studio)
 

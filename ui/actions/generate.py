@@ -96,7 +96,7 @@ def submit_batch(studio: Studio, given: bytes | str, source: str) -> None:
 
 def quick_check(studio: Studio) -> None:
     """Queue a fixed prompt and seed with the present settings, to see whether they work."""
-    library = prompts.library_for(form_state.form()["model.id"], studio.settings.configs / "prompts")
+    library = prompts.library_for(form_state.form_value("model.id"), studio.settings.configs / "prompts")
     words = library.samples[0].text["en"] if library else "a house"
     generate(studio, {"generation.prompt": words, "generation.seed": CHECK_SEED, "generation.num_images": 1})
 

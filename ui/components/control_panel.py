@@ -35,7 +35,7 @@ def draw(studio: Studio) -> None:
         option.key.removeprefix(f"{GROUP}."): option for option in SCHEMA.panel("advanced") if option.group == GROUP
     }
     parameter_panel.field(options["preprocessor"])
-    if form_state.form()[options["preprocessor"].key] == "canny":
+    if form_state.form_value(options["preprocessor"].key) == "canny":
         left, right = st.columns(2)
         with left:
             parameter_panel.field(options["canny_low"])

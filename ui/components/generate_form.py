@@ -55,7 +55,7 @@ def _model(studio: Studio) -> str:
     models = {
         model.id: model for model in studio.catalog.models() if model.problem is None or model.sources or model.path
     }
-    present = form_state.form()["model.id"]
+    present = form_state.form_value("model.id")
     ids = list(models) if present in models else [*models, present]
     key = session.labelled(form_state.seed_widget("model.id"))
     names = {**{model_id: model_id for model_id in ids}, **_names(list(models.values()))}
@@ -91,7 +91,7 @@ def _prompt(studio: Studio, library: prompts.Library | None, model: ModelInfo | 
         prompt_builder.draw(library)
         prompt_help.buttons(studio, model)
         _tokens(studio, PROMPT)
-        if any(is_template(form_state.form()[key] or "") for key in (PROMPT, NEGATIVE)):
+        if any(is_template(form_state.form_value(key) or "") for key in (PROMPT, NEGATIVE)):
             with st.popover(
                 t("wildcards.button"), icon=":material/casino:", key="wildcard_preview", on_change="rerun"
             ) as one:
@@ -102,9 +102,9 @@ def _prompt(studio: Studio, library: prompts.Library | None, model: ModelInfo | 
 
 def _tokens(studio: Studio, key: str) -> None:
     """Show how many tokens a prompt has, of those that the text encoder reads; red, with the rest, where it is cut."""
-    prompt = form_state.form()[key] or ""
+    prompt = form_state.form_value(key) or ""
     try:
-        counted = studio.requests.count_tokens(form_state.form()["model.id"], prompt, form_state.form_values())
+        counted = studio.requests.count_tokens(form_state.form_value("model.id"), prompt, form_state.form_values())
     except StudioError:
         return
     if counted is None or not prompt.strip():
@@ -130,11 +130,11 @@ def _brackets(model: ModelInfo | None) -> None:
     """Say once in a session what of a prompt's brackets is not read: all of them without CLIP, else prompt editing."""
     if model is None:
         return
-    prompts_ = (form_state.form()[PROMPT] or "", form_state.form()[NEGATIVE] or "")
+    prompts_ = (form_state.form_value(PROMPT) or "", form_state.form_value(NEGATIVE) or "")
     if SYNTAX in model.cannot:
         meant, words = any(has_syntax(text) for text in prompts_), t("generate.brackets_are_text")
     else:
-        meant, words = any(editing(text, form_state.form()[SYNTAX]) for text in prompts_), t("generate.editing_is_emphasis")
+        meant, words = any(editing(text, form_state.form_value(SYNTAX)) for text in prompts_), t("generate.editing_is_emphasis")
     if meant and session.tell_once("brackets" if SYNTAX in model.cannot else "editing"):
         st.toast(words, icon=":material/info:", duration="long")
 
@@ -163,8 +163,8 @@ def _negative(studio: Studio, library: prompts.Library | None, model: ModelInfo 
     """Show the negative prompt: open while it can act, else one line that says why it does not."""
     if model is not None and NEGATIVE in model.cannot:
         return
-    acts = (form_state.form()[form_state.CFG] or 1) > 1
-    filled = bool((form_state.form()[NEGATIVE] or "").strip())
+    acts = (form_state.form_value(form_state.CFG) or 1) > 1
+    filled = bool((form_state.form_value(NEGATIVE) or "").strip())
     if not acts and not filled:
         custom_components.quiet(t("generate.negative_off"))
         return

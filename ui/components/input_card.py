@@ -71,7 +71,7 @@ def _selected(studio: Studio, image: str) -> None:
     except StudioError as error:
         st.warning(formats.literal(error.message(session.language())))
         return _remove()
-    masked, boxes = MASK in input_state.sources().inputs, bool(form_state.form()[BOXES])
+    masked, boxes = MASK in input_state.sources().inputs, bool(form_state.form_value(BOXES))
     area = t("inputs.mask_on") if masked else t("inputs.boxes_on") if boxes else t("inputs.mask_off")
     with st.container(horizontal=True, vertical_alignment="center", key="source_row"):
         st.html(
@@ -135,8 +135,8 @@ def _inpaint(studio: Studio, masked: bool) -> None:
         )  # fmt: skip
     else:
         _boxes(studio)
-    boxes = bool(form_state.form()[BOXES])
-    if (masked and form_state.form()[AREA] == "masked") or boxes:
+    boxes = bool(form_state.form_value(BOXES))
+    if (masked and form_state.form_value(AREA) == "masked") or boxes:
         parameter_panel.field(SCHEMA.options["inpaint.padding"])
     values = form_state.form_values()
     for key in MASK_FIELDS if masked or boxes else ():
@@ -147,7 +147,7 @@ def _inpaint(studio: Studio, masked: bool) -> None:
 def _boxes(studio: Studio) -> None:
     """Show the boxes that are refined, as text."""
     option, key = SCHEMA.options[BOXES], session.labelled("refine_boxes")
-    form_state.give_widget(key, ", ".join(form_state.form()[BOXES]))
+    form_state.give_widget(key, ", ".join(form_state.form_value(BOXES)))
 
     def typed() -> None:
         parts = [part.strip() for part in st.session_state[key].split(",")]

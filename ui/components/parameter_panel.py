@@ -27,7 +27,7 @@ def _effective(decision: Decision) -> str:
 def group(options: Sequence[Option], worker: WorkerStatus) -> None:
     """Show the fields of these options; one without an effect at the present settings is greyed, with the reason."""
     decisions = {decision.option: decision for decision in worker.decisions}
-    selected = form_state.form()  # read once: the form has more than a hundred widgets
+    selected = form_state.form({option.key for option in options} | {key for option in options for key, _ in option.needs})
     values = form_state.form_values(selected)
     for option in options:
         decision = decisions.get(option.key)
@@ -73,7 +73,7 @@ def field(
         return st.toggle(words, **shared)
     if option.key in UPSCALERS:
         names = (AUTO, *resources.studio().requests.upscaler_names())
-        present = form_state.form()[option.key]
+        present = form_state.form_value(option.key)
         return st.selectbox(words, names if present in names else (*names, present), **shared)
     if option.type == "choice":
         return st.selectbox(words, option.choices, **shared)

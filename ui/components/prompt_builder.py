@@ -56,7 +56,7 @@ def _writer(library: prompts.Library, kind: prompts.Kind) -> Callable[[], None]:
         selected = {slot: number for slot, number in picked.items() if number is not None}
         words = prompts.compose(library, kind, selected, session.language())
         separator = library.separator[session.language()]
-        prompt = prompts.replace_words(form_state.form()[PROMPT] or "", form_state.slot_text(), words, separator)
+        prompt = prompts.replace_words(form_state.form_value(PROMPT) or "", form_state.slot_text(), words, separator)
         form_state.fill_form({PROMPT: prompt})
         form_state.set_slot_text(words)
 

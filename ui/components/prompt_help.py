@@ -22,7 +22,7 @@ ICONS = {"enhance": ":material/auto_fix_high:", "translate": ":material/translat
 def buttons(studio: Studio, model: ModelInfo | None) -> None:
     """Show the buttons of both tasks, disabled with the reason, and Undo after one of them."""
     reason = studio.prompt_help.problem(model.id) if model is not None else None
-    prompt = (form_state.form()[PROMPT] or "").strip()
+    prompt = (form_state.form_value(PROMPT) or "").strip()
     busy = prompt_help_state.prompt_help() is not None
     for task, icon in ICONS.items():
         st.button(
@@ -68,7 +68,7 @@ def _progress(studio: Studio, asked: prompt_help_state.PromptHelpRequest) -> Non
 
 
 def _ask(studio: Studio, task: str) -> None:
-    prompt = (form_state.form()[PROMPT] or "").strip()
+    prompt = (form_state.form_value(PROMPT) or "").strip()
     seed = random.SystemRandom().randrange(2**31)
     try:
         answer_id = studio.prompt_help.ask(task, prompt, form_state.form_values(), seed)

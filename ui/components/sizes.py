@@ -39,7 +39,7 @@ def preset_size(preset: str, model: ModelInfo) -> tuple[int, int] | None:
 def draw(presets: Sequence[str], model: ModelInfo) -> None:
     """Show chips that set width and height; that of the present size is lit."""
     sizes = {preset: size for preset in presets if (size := preset_size(preset, model))}
-    present = (form_state.form()[WIDTH], form_state.form()[HEIGHT])
+    present = (form_state.form_value(WIDTH), form_state.form_value(HEIGHT))
     form_state.give_widget(CHIPS, next((preset for preset, size in sizes.items() if size == present), None))
 
     def choose() -> None:
@@ -65,20 +65,20 @@ def draw(presets: Sequence[str], model: ModelInfo) -> None:
 
 
 def _swap() -> None:
-    width, height = form_state.form()[WIDTH], form_state.form()[HEIGHT]
+    width, height = form_state.form_value(WIDTH), form_state.form_value(HEIGHT)
     form_state.fill_form({WIDTH: height, HEIGHT: width})
     if generate_state.ratio() is not None:
         generate_state.set_ratio(height / width)
 
 
 def _toggle_lock() -> None:
-    width, height = form_state.form()[WIDTH], form_state.form()[HEIGHT]
+    width, height = form_state.form_value(WIDTH), form_state.form_value(HEIGHT)
     generate_state.set_ratio(None if generate_state.ratio() is not None else width / height)
 
 
 def _keep_ratio(changed: str, other: str, model: ModelInfo) -> None:
     """While the ratio is locked, the other side follows, on the grid of the model."""
-    ratio, side = generate_state.ratio(), form_state.form()[changed]
+    ratio, side = generate_state.ratio(), form_state.form_value(changed)
     if ratio is None or not side:
         return
     exact = side / ratio if changed == WIDTH else side * ratio

@@ -26,7 +26,7 @@ def draw(studio: Studio, library: prompts.Library | None) -> None:
     with st.grid(3, min_column_width=150, gap="small", key="samples"):
         for sample in library.samples:
             _card(studio, sample)
-    if form_state.form()["model.id"] == "demo":
+    if form_state.form_value("model.id") == "demo":
         st.caption(t("welcome.embedded"))
         _offer(studio)
 

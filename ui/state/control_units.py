@@ -9,7 +9,7 @@ import streamlit as st
 from core.config.control_units import KEY, ControlUnit, read_units
 from core.errors import OptionError
 from core.types import CONTROLS
-from ui.state.form import fill_form, form, give_widget
+from ui.state.form import fill_form, form_value, give_widget
 from ui.state.input_images import control_inputs, set_control_input
 
 WINDOW = "window"  # the slider of start and end
@@ -20,7 +20,7 @@ _UNIT = "unit:"
 def control_units() -> tuple[ControlUnit, ...]:
     """Return the units of the form; none if the form's text is invalid."""
     try:
-        return read_units(form().get(KEY) or (), "form")
+        return read_units(form_value(KEY) or (), "form")
     except OptionError:
         return ()
 

@@ -9,7 +9,7 @@ import streamlit as st
 
 from core.types import SubmitOptions
 from ui.state.current_page import set_errors
-from ui.state.form import form
+from ui.state.form import form_value
 from ui.state.session import client
 from ui.timezone import local_zone
 
@@ -176,7 +176,7 @@ def drop_reload() -> None:
 
 
 def _selected(keys: Iterable[str]) -> tuple[tuple[str, str], ...]:
-    return tuple((key, str(form().get(key))) for key in sorted(keys))
+    return tuple((key, str(form_value(key))) for key in sorted(keys))
 
 
 WHEN, UNTIL = "when", "when_until"

@@ -9,7 +9,7 @@ import streamlit as st
 
 from core.config.lora_syntax import KEY, LoraSpec, read_uses
 from core.errors import OptionError
-from ui.state.form import fill_form, form, give_widget
+from ui.state.form import fill_form, form_value, give_widget
 
 NAMES = "lora_names"
 PROMPT = "generation.prompt"
@@ -19,7 +19,7 @@ _WEIGHT = "lora_weight:"
 def lora_uses() -> tuple[LoraSpec, ...]:
     """Return the LoRAs of the form; none if the form's text is invalid."""
     try:
-        return read_uses(form().get(KEY) or (), "form")
+        return read_uses(form_value(KEY) or (), "form")
     except OptionError:
         return ()
 
@@ -54,6 +54,6 @@ def toggle_lora(name: str) -> None:
 
 def add_to_prompt(words: str) -> None:
     """Append words, such as a LoRA's trigger words, to the prompt unless they are in it."""
-    prompt = str(form().get(PROMPT) or "")
+    prompt = str(form_value(PROMPT) or "")
     if words not in prompt:
         fill_form({PROMPT: f"{prompt}, {words}" if prompt.strip() else words})

@@ -41,7 +41,7 @@ def _draw(studio: Studio) -> None:
     _draft(studio)
     snapshot = studio.queue.snapshot()
     mine = session_strip.read(studio, snapshot)
-    library = prompts.library_for(form_state.form()["model.id"], studio.settings.configs / "prompts")
+    library = prompts.library_for(form_state.form_value("model.id"), studio.settings.configs / "prompts")
     with st.container(key="workspace"):
         with st.container(key="form_zone"):
             with st.container(key="ask"):
@@ -76,7 +76,7 @@ def _draft(studio: Studio) -> None:
 def _model(studio: Studio) -> ModelInfo | None:
     """Return the selected model; None, with the reason on the page, when there is no such model any more."""
     try:
-        return studio.catalog.find(form_state.form()["model.id"])
+        return studio.catalog.find(form_state.form_value("model.id"))
     except StudioError as error:
         st.warning(formats.literal(error.message(session.language())))
         return None
