@@ -49,18 +49,19 @@ TOGETHER = {
 LONGEST = (
     "browser",
     "ray",
-    "tests/integration/jobs/test_worker_deaths.py",
-    "tests/ui/test_generate.py",
     "tests/ui/test_inputs.py",
-    "tests/unit/cli/test_generate.py",
-    "tests/ui/test_history.py",
-    "tests/models/test_control.py",
-    "tests/unit/storage/test_storage_crash.py",
+    "tests/ui/test_generate.py",
     "tests/models/test_studio.py",
+    "tests/integration/jobs/test_two_apps.py",
     "tests/unit/cli/test_no_traceback.py",
-    "tests/models/test_loras.py",
-    "tests/models/test_precision.py",
+    "tests/models/test_options.py",
+    "tests/models/test_control.py",
+    "tests/ui/test_history.py",
+    "tests/unit/storage/test_storage_shared.py",
     "tests/unit/storage/test_storage_search.py",
+    "tests/unit/storage/test_storage_crash.py",
+    "tests/models/test_loras.py",
+    "tests/integration/server/test_a1111_requests.py",
 )
 
 

@@ -114,6 +114,7 @@ def test_the_status_does_not_lie_over_the_navigation(app, browser):
     page.close()
 
 
+@pytest.mark.slow
 def test_what_runs_is_shown_on_every_page(app, browser):
     page = new_page(browser)
     open_generate(page, app, "en")
@@ -239,6 +240,7 @@ def test_a_number_just_typed_survives_another_page_and_a_reload(app, browser):
     page.close()
 
 
+@pytest.mark.slow
 def test_typing_then_another_page_keeps_both(app, browser):
     """The click comes while the page's program has not heard of the text yet."""
     page = new_page(browser)

@@ -137,6 +137,7 @@ def test_an_error_can_be_closed_and_does_not_follow_to_other_pages(app, browser)
     page.close()
 
 
+@pytest.mark.slow
 def test_images_of_others_do_not_come_to_the_stage(app, browser):
     page = new_page(browser)
     open_generate(page, app, "en")

@@ -223,6 +223,7 @@ def test_a_click_on_a_row_opens_its_image(past, browser):
     page.close()
 
 
+@pytest.mark.slow
 def test_a_click_in_the_statistics_filters(past, browser):
     address, _ = past
     page, _ = opened(browser, address, "/history?lang=en&view=statistics&q=红色")

@@ -83,6 +83,7 @@ def test_a_reload_in_mid_run_finds_the_job_and_esc_cancels_it(app, browser):
     page.close()
 
 
+@pytest.mark.slow
 def test_a_word_of_the_library_keeps_what_was_typed_and_not_yet_sent(app, browser):
     page = new_page(browser)
     open_generate(page, app, "en")

@@ -151,6 +151,7 @@ def test_image_of_each_layout_is_that_of_the_changed_weights(toy, name: str) -> 
 SCALED = ["z-lokr-low-rank", "z-kohya-fused", "xl-loha", "xl-kohya-texts", "sd-kohya"]
 
 
+@pytest.mark.by_default("z_image-z-lokr-low-rank", "sdxl-xl-loha", "sd-sd-kohya")
 @pytest.mark.parametrize(("toy", "name"), [(LAYOUTS[name].family, name) for name in SCALED], indirect=["toy"])
 def test_weight_scales_the_delta_and_the_image(toy, name: str) -> None:
     check_acts(toy, name, -0.5, image=True)

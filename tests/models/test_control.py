@@ -433,6 +433,7 @@ def test_a_cut_file_is_named_before_anything_is_loaded(toy_box, catalog):
     assert "shorter than its header" in catalog.find(str(toy_box / "cut.safetensors")).problem.message("en")
 
 
+@pytest.mark.slow
 def test_the_networks_class_is_the_one_that_diffusers_reads(own, generate):
     generate("v20")
     assert type(own.loaded.pipeline.controlnet) is ZImageControlNetModel

@@ -19,6 +19,7 @@ ON = {"hires.enabled": True, "hires.scale": 2.0, "hires.denoising_strength": 0.5
 @pytest.mark.by_default("demo-lanczos", "sdxl-nearest")
 @pytest.mark.option("hires.enabled", "hires.scale", "hires.denoising_strength", "hires.upscaler")
 @pytest.mark.parametrize("upscaler", ["lanczos", "nearest"])
+@pytest.mark.by_default("demo-lanczos")
 def test_it_is_the_small_image_enlarged_and_refined(own, family, request_of, upscaler):
     """Each of the two passes is the image that it would be alone."""
     size = {"width": 160, "height": 128}

@@ -69,6 +69,7 @@ def generated(generator, request, **inputs):
 
 
 @pytest.mark.by_default("sdxl")
+@pytest.mark.slow
 def test_over_a_image(toy, request_of):
     fields = {"model": "plain", "num_inference_steps": 5, "cfg_scale": 3.0, **SIZE}
     request = request_of(changed={"lora.use": ("net:0.8",), "img2img.denoising_strength": 0.6}, **fields)

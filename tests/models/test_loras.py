@@ -220,6 +220,7 @@ def toy(request, tmp_path_factory):
 
 @pytest.mark.by_default("sdxl-0.0", "sd-4.0")
 @pytest.mark.parametrize("guidance", [0.0, 4.0])
+@pytest.mark.by_default("sdxl-0.0")
 def test_a_u_nets_loras_are_plain_diffusers_own(toy, request_of, guidance):
     small = {**SMALL, "model": str(toy.folder), "cfg_scale": guidance + 1, "negative_prompt": "grey"}
     _, before = generated(toy.own, request_of(**small))

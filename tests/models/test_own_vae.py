@@ -56,6 +56,7 @@ def toy(request, tmp_path_factory):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.by_default("sd-original.safetensors", "sdxl-folder")
 def test_own_vae_equals_plain_diffusers(toy, request_of, layout: str) -> None:
     given = {"width": 64, "height": 64, "num_inference_steps": 2, "cfg_scale": 5.0, "seed": 42}
     request = request_of(model=f"{layout.partition('.')[0]}-vae", prompt="a red house", negative_prompt="grey", **given)

@@ -124,6 +124,7 @@ def test_only_what_is_missing_is_made_again(generator, request_of, poison):
         ("vae", -1.0, STEPS, "change the prompt"),
     ],
 )
+@pytest.mark.by_default("transformer-inf-1-get this component's weights again")
 def test_what_no_precision_repairs_fails_with_step_component_and_cure(
     generator, request_of, poison, part, value, step, cure
 ):

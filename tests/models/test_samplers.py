@@ -228,6 +228,7 @@ SPACINGS = {"normal": {"timestep_spacing": "linspace"}, "sgm_uniform": {"timeste
 
 
 @pytest.mark.parametrize(("sampler", "schedule"), DIFFUSION)
+@pytest.mark.by_default("euler-karras", "dpmpp_2m_sde-beta", "pndm-sgm_uniform", "lcm-auto", "dpm_2_ancestral-beta")
 def test_image_of_a_diffusion_sampler_is_plain_diffusers(own, toy, plain_toy, request_of, sampler, schedule):
     pipeline, scheduler = plain_toy
     changes = {FLAGS[schedule]: True} if schedule in FLAGS else SPACINGS.get(schedule, {})

@@ -46,6 +46,7 @@ def counted(generator, request_of, monkeypatch):
 
 
 @pytest.mark.parametrize("fields", [{}, {"cfg_scale": 3.0, "negative_prompt": "mountains, " * 20}], ids=["", "guided"])
+@pytest.mark.by_default("guided")
 def test_each_alone_and_none_equal_plain_diffusers(generator, plain, request_of, fields):
     size = {"width": 64, "height": 64, "num_inference_steps": 2}
     right = generated_by(plain, request_of(**size, **fields))

@@ -186,12 +186,14 @@ def test_a_job_that_is_gone_is_said_once(studio, open_page):
 
 
 def test_the_first_start_offers_six_samples_and_one_click_makes_one(studio, open_page):
+    studio.queue.finish(studio.queue.submit(studio.requests.new({"prompt": "a red house of somebody"})).id)
     page = open_page()
+    assert "of somebody" not in all_text(page) and "reuse_seed" not in [button.key for button in page.button]
     cards = [button for button in page.button if button.key.startswith("make_")]
     assert len(cards) == 6
     cards[0].click().run()
     assert not page.exception
-    request = only(studio)
+    request = studio.queue.submitted[-1]
     assert request.prompt == cards[0].label == page.text_area(key="w:generation.prompt").value
     assert request.seed >= 0
 

@@ -184,6 +184,7 @@ GRAPHS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", GRAPHS)
+@pytest.mark.by_default("2^60 ways", "tangled texts")
 def test_a_graph_made_to_take_long_is_read_in_bounded_work(name: str) -> None:
     start = time.process_time()
     found = read_parameters(io.BytesIO(png(text("prompt", json.dumps(GRAPHS[name]).encode()))))

@@ -174,6 +174,7 @@ def test_killed_two_hundred_times(tmp_path: Path, place_of: PlaceOf) -> None:
 @pytest.mark.parametrize(
     ("place", "images"), [("before the name", 1), ("before the row", 2), ("before the file is removed", 1)]
 )
+@pytest.mark.by_default("sqlite-before the row-2")
 def test_killed_at_the_worst_moment(tmp_path: Path, place_of: PlaceOf, place: str, images: int) -> None:
     words = words_of(started(tmp_path, place, place_of))
     added = {word[1] for word in words if word[0] == "added"}
@@ -196,6 +197,7 @@ print("done", flush=True)
 """
 
 
+@pytest.mark.slow
 def test_killed_while_a_history_is_made_again(tmp_path: Path, place_of: PlaceOf) -> None:
     """Whatever it had written of the rows stays, and the next start takes in the rest, with all that was said of it."""
     database = Database(place_of(tmp_path / "studio.db"))

@@ -206,6 +206,7 @@ def test_a_read_only_disk(make_image: Any, read_only_disk: Path) -> None:
 
 
 @pytest.mark.parametrize("format", ["png", "jpeg", "webp"])
+@pytest.mark.by_default("png")
 def test_a_full_disk_leaves_nothing_and_the_next_write_works(
     make_image: Any, tiny_disk: Path, outputs: Path, files_below: Callable[[Path], list[str]], format: str
 ) -> None:

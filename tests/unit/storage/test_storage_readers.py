@@ -235,6 +235,7 @@ def test_a_chunk_of_fifty_megabytes_and_a_bomb() -> None:
 @pytest.mark.parametrize(
     "words", [b"a" * FIFTY, b'{"a":' * (FIFTY // 5), b"[" * FIFTY], ids=["text", "objects", "lists"]
 )
+@pytest.mark.by_default("lists")
 def test_fifty_megabytes_in_a_webp(words: bytes) -> None:
     """EXIF of a WebP has no limit of its own, as that of a JPEG has."""
     exif = Image.Exif()

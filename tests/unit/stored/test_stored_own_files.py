@@ -38,6 +38,7 @@ def own(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return Path(shutil.copytree(FOLDER / request.param / "own", tmp_path / "outputs"))
 
 
+@pytest.mark.by_default("v0_1")
 def test_users_log_in_with_their_passwords_and_roles(own: Path) -> None:
     accounts = Users(own).accounts()
     assert {name: account.role for name, account in accounts.items()} in (ROLES, dict.fromkeys(ROLES, "admin"))
