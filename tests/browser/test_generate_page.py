@@ -14,6 +14,7 @@ from tests.browser.chromium import (
     open_generate,
     open_section,
     prompt_of,
+    running_app,
     stage_image,
     wait_for_draft,
 )
@@ -227,3 +228,19 @@ def test_a_preset_is_saved_applied_marked_and_deleted(app, browser):
     menu.get_by_role("button", name="Delete five steps").click()
     expect(page.locator(".st-key-preset_select input")).to_have_value("")
     page.close()
+
+
+@pytest.mark.slow
+def test_a_model_without_previews_says_so_while_it_generates(browser, tmp_path):
+    """The quick case is in tests/ui/test_generate.py; here the worker itself tells it, of a VAE of random weights."""
+    from tests.models import tiny_models
+
+    folder = tiny_models.stable_diffusion(tmp_path / "toys" / "toy")
+    with running_app(tmp_path / "outputs", ZDARKROOM_MODEL__ID=str(folder)) as address:
+        page = new_page(browser)
+        open_generate(page, address, "en")
+        generate(page, "a box", steps="100", images="20")
+        expect(page.locator(".st-key-progress")).to_contain_text("no live preview")
+        page.locator(".st-key-stage").press("Escape")
+        expect(page.locator(".st-key-stage")).to_contain_text("Canceled")
+        page.close()

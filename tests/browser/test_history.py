@@ -234,6 +234,26 @@ def test_a_click_in_the_statistics_filters(past, browser):
 
 
 @pytest.mark.slow
+def test_two_images_are_compared_by_slider_map_and_what_differs(past, browser):
+    address, history = past
+    ids = history.ids(HistoryQuery(descending=False))
+    page, _ = opened(browser, address, f"/compare?lang=en&ids={ids[3]},{ids[4]}")
+    table = page.locator(".zd-table")
+    expect(table).to_contain_text("Seed")
+    expect(table).not_to_contain_text("Steps")  # they are equal
+    expect(page.locator(".stMain")).to_contain_text(re.compile(r"\d+ equal parameters are hidden"))
+    slider = page.locator(".st-key-compare_slider input[type=range]")
+    slider.focus()
+    page.keyboard.press("End")
+    at = "box => getComputedStyle(box).getPropertyValue('--at').trim()"
+    assert page.locator(".st-key-compare_slider .slider").evaluate(at) == "100%"
+    page.get_by_text("Difference map", exact=True).click()
+    heat = page.locator(".st-key-heat img")
+    expect(heat).to_have_attribute("src", re.compile("difference"))
+    page.wait_for_function("image => image.complete && image.naturalWidth > 0", arg=heat.element_handle())
+    page.close()
+
+
 def test_an_import_shows_its_progress_and_can_be_cancelled(past, browser, tmp_path):
     address, history = past
     for number in range(60):
@@ -259,6 +279,42 @@ def test_an_import_shows_its_progress_and_can_be_cancelled(past, browser, tmp_pa
     expect(page.locator(".st-key-selection")).to_contain_text(f"{imported} images")
     history.trash(HistoryQuery(imported=True))
     page.close()
+
+
+def test_an_imported_image_tells_what_it_knows_and_keeps_the_present_model(past, browser):
+    """One file without any parameters, and one that names a model that is not here."""
+    address, history = past
+    ids = []
+    for told in ("", "a castle from elsewhere\nSteps: 20, Seed: 7, Size: 64x48, Model: somebody's"):
+        page, _ = opened(browser, address, "/history?lang=en")
+        page.locator(".st-key-open_import button").click()
+        page.locator(".st-key-import_files input[type=file]").set_input_files(
+            {"name": "one.png", "mimeType": "image/png", "buffer": a1111_image(told)}
+        )
+        dialog = page.get_by_role("dialog")
+        if told:  # field by field, before it is saved
+            for field in ("a castle from elsewhere", "Steps", "20", "Seed", "7"):
+                expect(dialog.locator("table")).to_contain_text(field)
+        else:
+            expect(dialog).to_contain_text("one.png")
+        page.get_by_role("button", name="Import 1 into the history").click()
+        place(page, "Imports").click()
+        tiles_of(page).first.click()
+        detail = page.locator(".st-key-detail")
+        if not told:
+            expect(detail).to_contain_text("unknown")
+            expect(detail).not_to_contain_text("0.00 s")
+            expect(page.locator(".st-key-use_settings button").first).to_be_disabled()
+        else:
+            page.locator(".st-key-use_settings button:visible").first.click()
+            expect(page.locator(".st-key-prompt textarea")).to_have_value("a castle from elsewhere")
+            expect(page.locator(".st-key-w-model-id input")).to_have_value("Embedded model")
+            expect(page.get_by_test_id("stToast")).to_contain_text("Embedded model stays selected")
+            expect(page.get_by_label("Steps", exact=True)).to_have_value("20")
+            expect(page.locator(".stMain")).not_to_contain_text("There is no model")
+        ids.append(history.search(HistoryQuery(imported=True)).records[0].id)
+        page.close()
+        history.trash(ids)
 
 
 def test_a_range_takes_images_that_were_never_in_view(past, database, browser):

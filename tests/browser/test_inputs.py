@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 from PIL import Image
@@ -38,6 +39,8 @@ def test_a_pasted_image_is_painted_on_and_the_mask_is_kept(app, browser):
     canvas = stage.locator("canvas")
     expect(canvas).to_be_visible()
     expect(page.get_by_label("Width (px)", exact=True)).to_have_value("320")
+
+    expect(source).to_contain_text(re.compile(r"\d of 8 steps will be run"))  # not more than will be
 
     stroke(page, canvas, 0.2, 0.6)
     expect(source).to_contain_text("Only the masked area is regenerated")

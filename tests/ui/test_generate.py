@@ -13,7 +13,7 @@ from core.config.prompt_weights import CLIP_SKIP, SYNTAX
 from core.errors import CorruptImageError, GenerationError, OutOfMemoryError
 from core.jobs.worker_commands import PromptAnswer, PromptCommands
 from core.models.model_paths import EMBEDDED
-from core.types import GenerationRequest, JobState, Phase
+from core.types import Capability, GenerationRequest, JobState, Phase
 from tests.options import measured
 from tests.ui.conftest import all_text, component_data, use
 from tests.ui.fake_studio import FakeStudio
@@ -80,6 +80,19 @@ def test_what_a_running_job_says(studio, open_page):
     assert "Loading model · image 1 of 3 · 3.1 / 12.3 GB" in progress(open_page(job=job.id))
     studio.queue.advance(job.id, 2)
     assert "Step 2 of 8 · image 1 of 3 · 2.4 s left" in progress(open_page(job=job.id))
+
+
+@pytest.mark.parametrize(("changed", "told"), [({}, True), ({"preview.enabled": False}, False)])
+def test_a_model_without_previews_says_so_while_it_runs(studio, open_page, monkeypatch, changed, told):
+    none = Capability("preview.enabled", "preview", False, {"en": "no live preview: get taesd", "zh": "没有实时预览"})
+    status = replace(studio.worker.status(), capabilities=(none,))
+    monkeypatch.setattr(studio.worker, "status", lambda: status)
+    job = studio.queue.submit(studio.requests.new({"prompt": "a red house", **changed}))
+    assert "no live preview" not in all_text(open_page(job=job.id))  # it waits
+    studio.queue.advance(job.id, 2)
+    assert ("no live preview: get taesd" in all_text(open_page(job=job.id))) is told
+    status = replace(status, model="another")
+    assert "no live preview" not in all_text(open_page(job=job.id))
 
 
 def test_cancel_asks_the_studio(studio, open_page):

@@ -475,6 +475,8 @@ def test_settings_of_an_imported_image_keep_the_present_model(studio, open_page)
     page = imported(studio, open_page, UNKNOWN - {"prompt"}, prompt="a house from elsewhere")
     page.button(key="use_settings").click().run()
     assert not page.exception
+    assert "Embedded model stays selected" in page.toast[0].value
     page.button(key="generate").click().run()
+    assert not page.toast  # once
     request = studio.queue.submitted[0]
     assert (request.prompt, request.model) == ("a house from elsewhere", "demo")

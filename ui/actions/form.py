@@ -11,6 +11,7 @@ from core.config.options import SCHEMA
 from core.errors import InputError, OptionConflictError, StudioError
 from core.studio import Studio
 from core.types import InputSources
+from ui.i18n import localized, t
 from ui.state import current_page as page_state
 from ui.state import form as form_state
 from ui.state import generate_page as generate_state
@@ -89,6 +90,13 @@ def use_model(studio: Studio, model_id: str) -> None:
     if form_state.form_value("model.id") != model_id:
         form_state.fill_form({"model.id": model_id})
         change_model(studio)
+
+
+def say_model_stays(studio: Studio) -> None:
+    """Have Generate say that parameters from elsewhere have left the selected model as it was."""
+    selected = form_state.form()["model.id"]
+    name = next((localized(one.name) for one in studio.catalog.models() if one.id == selected), selected)
+    generate_state.leave_note(t("detail.model_kept", name=name))
 
 
 def apply_yaml(studio: Studio, text: str, source: str) -> tuple[list[InputError], list[str]]:

@@ -94,6 +94,8 @@ def _buttons(studio: Studio, record: ImageRecord, query: HistoryQuery) -> None:
             form_actions.open_form(studio)  # this page may be the first that is opened
             if isinstance(known, dict):
                 form_state.fill_form(known)
+                if "model.id" not in known:
+                    form_actions.say_model_stays(studio)
             else:
                 form_state.fill_form_from(record.request)
             input_state.set_sources_of(record.request)

@@ -16,6 +16,7 @@ from core.errors import StudioError
 from core.studio import Studio
 from core.types import FoundParameters
 from ui import formats
+from ui.actions import form as form_actions
 from ui.components import error_card, image_card
 from ui.components.history_parameters import Row, table
 from ui.i18n import localized, t
@@ -120,9 +121,10 @@ def _parameters(studio: Studio, name: str, found: FoundParameters | None, number
 
 
 def _use(studio: Studio, found: FoundParameters) -> None:
-    """Into the form, over the model's own settings."""
-    known = {model.id for model in studio.catalog.models()}
-    values = {key: value for key, value in found.values.items() if key != "model.id" or value in known}
+    """Into the form, over the model's own settings; without a model that is here the selected one stays."""
+    form_actions.open_form(studio)
+    named = found.values.get("model.id") in {model.id for model in studio.catalog.models()}
+    values = dict(found.values) if named else {**found.values, "model.id": form_state.form()["model.id"]}
     try:
         request = studio.requests.new(values, found.program)
     except StudioError as error:
@@ -130,6 +132,8 @@ def _use(studio: Studio, found: FoundParameters) -> None:
         return
     history_state.set_importing(False)
     form_state.fill_form_from(request)
+    if not named:
+        form_actions.say_model_stays(studio)
     st.switch_page(image_card.GENERATE_PAGE)
 
 

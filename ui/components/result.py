@@ -22,13 +22,15 @@ from ui.components import (
     schedule,
     session_strip,
 )
-from ui.i18n import t
+from ui.i18n import localized, t
 from ui.job_words import title
 from ui.state import current_page as page_state
 from ui.state import form as form_state
 from ui.state import generate_page as generate_state
 from ui.state import input_images as input_state
 from ui.state import session
+
+PREVIEW = "preview.enabled"
 
 
 def draw(studio: Studio, snapshot: QueueSnapshot, mine: session_strip.Session, welcome: Callable[[], None]) -> None:
@@ -145,6 +147,16 @@ def _watch(studio: Studio, drawn: str, job_id: str | None) -> None:
         st.rerun()
     job = next((job for job in snapshot.jobs if job.id == job_id), None)
     custom_components.pulse(drawn, job_status.poll_seconds(studio), key="pulse", job=job)
+    if job is not None and (why := _no_preview(studio, job)):
+        custom_components.quiet(why)
+
+
+def _no_preview(studio: Studio, job: Job) -> str:
+    """Return why the image of a running job is not seen while it forms; "" where it is, or where no preview is asked for."""
+    worker = studio.worker.status()
+    if job.state is JobState.QUEUED or worker.model != job.request.model or not job.request.options.get(PREVIEW, True):
+        return ""
+    return next((localized(one.reason) for one in worker.capabilities if one.option == PREVIEW and not one.usable), "")
 
 
 def _finished(

@@ -24,6 +24,7 @@ _TAB = "stage_tab"
 _RATIO = "locked_ratio"
 _ON_STAGE = "stage_image"
 _PRESET = "preset"
+_NOTE = "generate_note"
 
 LEVELS = BASIC, ADVANCED, EXPERT = ("basic", "advanced", "expert")
 LEVEL = "option_level"
@@ -131,6 +132,16 @@ def preset() -> str:
 
 def set_preset(name: str) -> None:
     st.session_state[_PRESET] = name
+
+
+def leave_note(words: str) -> None:
+    """Have the page say this once when it is opened next: what another page has put into the form, and what not."""
+    st.session_state[_NOTE] = words
+
+
+def take_note() -> str:
+    """Return what the page is to say now; "" for nothing."""
+    return str(st.session_state.pop(_NOTE, ""))
 
 
 def original() -> str | None:

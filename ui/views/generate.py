@@ -36,6 +36,8 @@ def page() -> None:
 
 def _draw(studio: Studio) -> None:
     form_actions.open_form(studio)
+    if note := generate_state.take_note():
+        st.toast(formats.literal(note), icon=":material/info:", duration="long")
     generate_state.put_job_in_address()
     custom_components.skip_link(t("generate.skip"), f"{generate_form.SELECTORS[generate_form.PROMPT]} textarea")
     _draft(studio)
