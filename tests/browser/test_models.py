@@ -26,7 +26,7 @@ def test_from_a_hub_to_a_image(browser, tmp_path):
 
     repository = tiny_models.stable_diffusion(tmp_path / "repository" / "toy")
     with serving(repository) as hub:
-        hub.seconds_a_chunk = 1.0
+        hub.seconds_a_chunk, hub.chunk = 1.0, 1024  # it lasts until the test has seen what it looks for
         environment = {"HF_ENDPOINT": hub.address, "HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1"}
         environment |= {"HF_HOME": str(tmp_path / "hf"), "MODELSCOPE_CACHE": str(tmp_path / "ms")}
         with running_app(tmp_path / "outputs", **environment) as address:
@@ -43,7 +43,7 @@ def test_from_a_hub_to_a_image(browser, tmp_path):
             card.get_by_role("button", name="Resume").click()
             expect(card).to_contain_text("/s", timeout=PATIENCE)
             shoot(page, "running")
-            hub.seconds_a_chunk = 0.0
+            hub.seconds_a_chunk, hub.chunk = 0.0, 65536
             card.get_by_role("button", name="Load").click()
             expect(page.locator(".st-key-in_memory")).to_contain_text("In memory: sd15", timeout=PATIENCE)
             shoot(page, "loaded")

@@ -29,6 +29,7 @@ class Hub:
     retry_after: str | None = None
     ranges: bool = True
     seconds_a_chunk: float = 0.0
+    chunk: int = 65536  # bytes
     wrong: set[str] = field(default_factory=set)  # files served with another content than announced
     token: str | None = None  # wanted for files
     requests: list[tuple[str, str | None, str | None]] = field(default_factory=list)  # path, Range, Authorization
@@ -123,8 +124,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, data: bytes) -> None:
         cut = self.hub.cuts.pop(0) if self.hub.cuts else None
         until = len(data) if cut is None else min(cut, len(data))
-        for start in range(0, until, 65536):
-            chunk = data[start : min(start + 65536, until)]
+        start = 0
+        while start < until:
+            chunk = data[start : min(start + self.hub.chunk, until)]
+            start += len(chunk)
             self.wfile.write(chunk)
             self.hub.sent += len(chunk)
             time.sleep(self.hub.seconds_a_chunk)
