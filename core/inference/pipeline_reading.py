@@ -117,10 +117,10 @@ def read_denoiser(pipeline: str, path: Path, base: str, dtype: torch.dtype) -> A
 
 @contextmanager
 def _readable(folder: Path, family: Family | None = None) -> Iterator[Path]:
-    """Yield a readable folder: a copy with links where JSON begins with a byte order mark or names AutoTokenizer."""
+    """Yield a readable folder: a copy with links where JSON begins with a byte order mark or names classes that stand for any."""
     marked = [path for path in folder.rglob("*.json") if path.is_file() and path.open("rb").read(3) == _BOM]
     index = folder / "model_index.json"
-    renamed = index.is_file() and b'"AutoTokenizer"' in index.read_bytes()
+    renamed = _own_classes(index, family) if index.is_file() and family is not None else {}
     if not marked and not renamed:
         yield folder
         return
@@ -136,18 +136,17 @@ def _readable(folder: Path, family: Family | None = None) -> Iterator[Path]:
                 target.write_bytes(path.read_bytes().removeprefix(_BOM))
             else:
                 _link(path.resolve(), target)
-        if renamed and family is not None:
-            _name_tokenizers(view / "model_index.json", family)
+        if renamed:
+            told = json.loads((view / "model_index.json").read_text(encoding="utf-8"))
+            (view / "model_index.json").write_text(json.dumps(told | renamed), encoding="utf-8")
         yield view
 
 
-def _name_tokenizers(index: Path, family: Family) -> None:
-    """Put the family's own class in place of AutoTokenizer, which diffusers does not load."""
-    classes = json.loads(index.read_text(encoding="utf-8"))
-    for name, part in family.parts.items():
-        if classes.get(name) == ["transformers", "AutoTokenizer"]:
-            classes[name] = [part.library, part.classes[0]]
-    index.write_text(json.dumps(classes), encoding="utf-8")
+def _own_classes(index: Path, family: Family) -> dict[str, list[str]]:
+    """Return the family's own class for each part of which the folder names one that stands for any."""
+    told = json.loads(index.read_bytes().removeprefix(_BOM))
+    named = {name: part for name, part in family.parts.items() if told.get(name) in [[part.library, one] for one in part.generic]}
+    return {name: [part.library, part.classes[0]] for name, part in named.items()}
 
 
 def _link(path: Path, target: Path) -> None:

@@ -173,7 +173,7 @@ def family_of(folder: Path, model: str) -> Family:
         if named == [None, None]:  # a part that the pipeline can do without
             continue
         part = family.parts.get(component)
-        if part is None or named[:1] != [part.library] or named[1:] not in [[one] for one in part.classes]:
+        if part is None or named[:1] != [part.library] or named[1:] not in [[one] for one in (*part.classes, *part.generic)]:
             raise problem(model, f"model_index.json ({component})", "foreign")
     return family
 
@@ -271,7 +271,7 @@ def _listed(folder: Path, part: str) -> list[Path]:
 
 
 def _plain_index(name: str) -> str:
-    """diffusers writes `model.safetensors.index.fp16.json` where transformers writes `model.fp16.safetensors.index.json`."""
+    """The libraries write `model.safetensors.index.fp16.json`; others write `model.fp16.safetensors.index.json`."""
     head, found, tail = name.partition(f"{SAFETENSORS}.index.")
     mark = tail.removesuffix(".json").removesuffix("json")
     return f"{head}.{mark}{SAFETENSORS}.index.json" if found and mark else name
@@ -315,9 +315,11 @@ def _shards_like(first: Path, files: Iterable[Path], model: str) -> list[Path]:
 
 def is_found_by(library: str, folder: Path, variant: str) -> bool:
     """Return True when a library finds a part's weights itself: by an index, or by the one name that it looks for."""
-    name = {"diffusers": WEIGHT_NAMES[0], "transformers": WEIGHT_NAMES[1]}[library]
-    stored = _stored(folder, "", variant)
-    return any(path.suffix == ".json" or path.name.split(".")[0] == name for path in stored)
+    name = {"diffusers": WEIGHT_NAMES[0], "transformers": WEIGHT_NAMES[1]}[library] + SAFETENSORS
+    looked_for = [name, f"{name}.index.json"]
+    if variant:
+        looked_for = [f"{name.removesuffix(SAFETENSORS)}.{variant}{SAFETENSORS}", f"{name}.index.{variant}.json"]
+    return any(path.name in looked_for for path in _stored(folder, "", variant))
 
 
 def check_index(folder: Path, variant: str, model: str) -> None:

@@ -86,6 +86,20 @@ def _small_scales(weights: Weights) -> Weights:
     return {name: value.bfloat16() if name.endswith("scale_weight") else value for name, value in made.items()}
 
 
+def _full_precision(weights: Weights) -> Weights:
+    made = w.scaled("comfy-new")(weights)
+    mark = b'{"format": "float8_e4m3fn", "full_precision_matrix_mult": true}'
+    return {
+        name: torch.tensor(list(mark), dtype=torch.uint8) if name.endswith(".comfy_quant") else value
+        for name, value in made.items()
+    }
+
+
+def _square_scales(weights: Weights) -> Weights:
+    made = w.scaled("comfy-new")(weights)
+    return {name: value.reshape(1, 1) if name.endswith(".weight_scale") else value for name, value in made.items()}
+
+
 def _with_input_scale(weights: Weights) -> Weights:
     return {**w.scaled("comfy-new")(weights), "layers.0.attention.qkv.input_scale": torch.ones(())}
 
@@ -134,7 +148,7 @@ FILES: tuple[Layout, ...] = (
     Layout("a zip archive", "renamed by hand", _bytes(b"PK\3\4" + bytes(99)), refused="archive"),
     Layout("zeros", "preallocated download", _bytes(bytes(5000)), refused="not a safetensors file"),
     Layout("fp8 with the format in the metadata", "ComfyUI's _quantization_metadata", _quantisation_told),
-    Layout("scale under an unknown name", "-", _ONE(SINGLE, w.beside(".scale")), refused="are not understood"),
+    Layout("scale under an unknown name", "-", _ONE(SINGLE, w.beside(".scale")), refused="not understood"),
     Layout("fp16", "community", _ONE(SINGLE, w.cast(torch.float16, all_of_it=True))),
     Layout("fp32", "community", _ONE(SINGLE, w.cast(torch.float32, all_of_it=True))),
     Layout("prefix model.diffusion_model.", "ComfyUI's CheckpointSave", _ONE(SINGLE, _comfy_prefixed)),
@@ -190,12 +204,30 @@ FILES: tuple[Layout, ...] = (
         "aio.safetensors", "text_encoder.model.", "vae.", change=dict)),
     Layout("GGUF, architecture pig", "calcuis", _gguf("z.gguf", "Q8_0", arch="pig")),
     Layout("GGUF, architecture cow, prefixed", "calcuis", _gguf("z.gguf", "Q8_0", _comfy_prefixed, arch="cow")),
+    Layout("prefix _fsdp_wrapped_module.", "trainers with FSDP", _with("_fsdp_wrapped_module.", dict)),
+    Layout("prefix dit.", "VideoX-Fun", _with("dit.", dict)),
+    Layout("prefix base_model.model.", "peft, merged", _with("base_model.model.", dict)),
+    Layout("prefix state_dict.", "Lightning's checkpoints, converted", _with("state_dict.")),
+    Layout("prefix ema.", "trainers", _with("ema.", dict)),
+    Layout("prefix model.model.diffusion_model.", "ComfyUI's CheckpointSave, wrapped", _with("model.model.diffusion_model.")),
+    Layout("fp8 scaled, full_precision_matrix_mult", "ComfyUI", _ONE(SINGLE, _full_precision)),
+    Layout("fp8 scaled, scales [1, 1]", "converters", _ONE(SINGLE, _square_scales)),
+    Layout("fp8 with the mark scaled_fp8 but no scales", "converters", _ONE(SINGLE, lambda weights: {
+        **w.cast(F8)(weights), "scaled_fp8": torch.zeros(0, dtype=F8)})),
+    Layout("GGUF F32", "city96's converter", _gguf("z.gguf", "F32")),
+    Layout("GGUF IQ4_NL", "unsloth", _gguf("z.gguf", "IQ4_NL"), wide=True),
+    Layout("GGUF IQ4_XS", "unsloth", _gguf("z.gguf", "IQ4_XS"), wide=True),
+    Layout("GGUF, types that change by layer", "unsloth's UD files", _gguf("z.gguf", "Q4_K Q6_K BF16 Q8_0 Q5_K"), wide=True),
+    Layout("GGUF, prefix transformer.", "converters", _gguf(
+        "z.gguf", "Q8_0", lambda weights: _prefixed(w.comfy(weights), "transformer."))),
+    Layout("one of several GGUF files", "llama.cpp's gguf-split",
+           _gguf("z-00001-of-00002.gguf", "Q8_0"), refused="file 1 of 2"),
     Layout("one of several files", "a part of a download",
            _ONE("z_image-00002-of-00003.safetensors", w.comfy), refused="file 2 of 3"),
     Layout("an unknown tensor beside one fused matrix", "-", _ONE(SINGLE, w.with_more(
-        lambda made: {"layers.0.attention.qkv.magic": torch.ones(1)})), refused="are not understood"),
+        lambda made: {"layers.0.attention.qkv.magic": torch.ones(1)})), refused="not understood"),
     Layout("an unknown tensor after a weight's name", "-", _ONE(SINGLE, w.with_more(
-        lambda made: {"layers.0.attention.qkv.weight.shift": torch.ones(1)})), refused="are not understood"),
+        lambda made: {"layers.0.attention.qkv.weight.shift": torch.ones(1)})), refused="not understood"),
     Layout("optimum-quanto", "community", _ONE(SINGLE, w.beside("._scale")), refused="optimum-quanto"),
     Layout("torchao", "community", _ONE(SINGLE, w.beside("._weight_qdata")), refused="torchao"),
     Layout("bitsandbytes int8", "community", _ONE(SINGLE, w.beside(".SCB", weight=torch.int8)), refused="bitsandbytes 8-bit"),
@@ -210,8 +242,8 @@ FILES: tuple[Layout, ...] = (
     Layout("bitsandbytes NF4", "Forge", _ONE(SINGLE, w.beside(".quant_state.bitsandbytes__nf4")), refused="bitsandbytes 4-bit"),
     Layout("GPTQ", "community", _ONE(SINGLE, w.beside(".qzeros")), refused="GPTQ or AWQ"),
     Layout("int8 without a scale", "-", _ONE(SINGLE, w.beside(".note", weight=torch.int8)), refused="I8 without a scale"),
-    Layout("an unknown scale", "-", _ONE(SINGLE, w.beside(".magnitude")), refused="are not understood"),
-    Layout("a layer is missing", "-", _ONE(SINGLE, _without("layers.1.feed_forward.w2")), refused="are missing"),
+    Layout("an unknown scale", "-", _ONE(SINGLE, w.beside(".magnitude")), refused="not understood"),
+    Layout("a layer is missing", "-", _ONE(SINGLE, _without("layers.1.feed_forward.w2")), refused="missing, such as"),
     Layout("scale that does not fit", "-", _ONE(SINGLE, w.with_more(
         lambda made: {"layers.0.attention.out.scale_weight": torch.ones(7)})), refused="does not fit"),
 )  # fmt: skip
@@ -240,13 +272,34 @@ def _vae(change: Change) -> Write:
     return write
 
 
-def _encoder_gguf(quant: str) -> Write:
+def _encoder_gguf(quant: str, copies: dict[str, str] | None = None) -> Write:
     def write(base: Path, out: Path) -> Path:
-        truth = w.write_gguf(
-            out / "qwen3.gguf", w.llama_cpp(w.weights_of(base, "text_encoder")), quant, arch="qwen3", high="Q8_0"
-        )
+        named = w.llama_cpp(w.weights_of(base, "text_encoder"))
+        named |= {copy: named[name] for copy, name in (copies or {}).items()}
+        truth = w.write_gguf(out / "qwen3.gguf", named, quant, arch="qwen3", high="Q8_0")
         save_file({key: value.contiguous() for key, value in truth.items()}, out / "truth.safetensors")
         return out / "qwen3.gguf"
+
+    return write
+
+
+def _encoder_shards(base: Path, out: Path) -> Path:
+    made = list(_model_prefixed(w.weights_of(base, "text_encoder")).items())
+    folder, shards = out / "text_encoder", dict[str, str]()
+    folder.mkdir()
+    shutil.copy(base / "text_encoder" / "config.json", folder)
+    for k in range(2):
+        file = f"model-0000{k + 1}-of-00002.safetensors"
+        save_file({name: value.contiguous() for name, value in made[k::2]}, folder / file, {"format": "pt"})
+        shards |= dict.fromkeys((name for name, _ in made[k::2]), file)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": shards}))
+    return folder
+
+
+def _vae_gguf(change: Change) -> Write:
+    def write(base: Path, out: Path) -> Path:
+        w.write_gguf(out / "v.gguf", change(w.weights_of(base, "vae")), "F32", arch="pig")
+        return out / "v.gguf"
 
     return write
 
@@ -281,8 +334,32 @@ ENCODERS: tuple[Layout, ...] = (
     Layout("text encoder, in an all-in-one's names", "ComfyUI", _encoder(
         "q.safetensors", lambda weights: _prefixed(weights, "text_encoders.qwen3_4b.transformer.model.")), kind="text_encoder"),
     Layout("text encoder, a weight is missing", "-", _encoder("q.safetensors", lambda weights: {
-        name: value for name, value in weights.items() if name != "layers.0.mlp.up_proj.weight"}), refused="are missing",
+        name: value for name, value in weights.items() if name != "layers.0.mlp.up_proj.weight"}), refused="missing, such as",
         kind="text_encoder"),
+    Layout("text encoder, ComfyUI's CLIPSave", "ComfyUI", _encoder("q.safetensors", lambda weights: {
+        **_prefixed(weights, "qwen3_4b.transformer.model."), "qwen3_4b.logit_scale": torch.tensor(4.6)}), kind="text_encoder"),
+    Layout("text encoder, prefix text_encoders.", "extracted from all-in-one files", _encoder("q.safetensors", lambda weights:
+           _prefixed(weights, "text_encoders.qwen3_4b.transformer.model.")), kind="text_encoder"),
+    Layout("text encoder, prefix text_encoder.model.", "trainers", _encoder("q.safetensors", lambda weights:
+           _prefixed(weights, "text_encoder.model.")), kind="text_encoder"),
+    Layout("text encoder, prefix model.language_model.", "transformers 5", _encoder("q.safetensors", lambda weights:
+           _prefixed(weights, "model.language_model.")), kind="text_encoder"),
+    Layout("text encoder, fp16", "community", _encoder("q.safetensors", lambda weights: _model_prefixed(
+        {name: value.half() for name, value in weights.items()})), kind="text_encoder"),
+    Layout("text encoder, shards in a folder", "Qwen", _encoder_shards, kind="text_encoder"),
+    Layout("text encoder, GGUF F16", "llama.cpp", _encoder_gguf("F16"), kind="text_encoder"),
+    Layout("text encoder, GGUF BF16", "unsloth", _encoder_gguf("BF16"), kind="text_encoder"),
+    Layout("text encoder, GGUF with its own output", "llama.cpp", _encoder_gguf("Q8_0", {"output.weight": "token_embd.weight"}),
+           kind="text_encoder"),
+    Layout("VAE, fp32", "community", _vae(lambda weights: {name: value.float() for name, value in weights.items()}), kind="vae"),
+    Layout("VAE, prefix vae., original names", "extracted from all-in-one files", _vae(
+        lambda weights: _prefixed(w.original_vae(weights), "vae.")), kind="vae"),
+    Layout("VAE, prefix model.vae.", "trainers", _vae(
+        lambda weights: _prefixed(w.original_vae(weights), "model.vae.")), kind="vae"),
+    Layout("VAE beside its averages", "LDM's training scripts", _vae(lambda weights: {
+        **w.original_vae(weights), "model_ema.decay": torch.ones(())}), kind="vae"),
+    Layout("VAE, GGUF", "calcuis", _vae_gguf(w.original_vae), kind="vae"),
+    Layout("VAE, GGUF, diffusers names", "calcuis", _vae_gguf(dict), kind="vae"),
     Layout("VAE, prefix first_stage_model.", "extracted from checkpoints", _vae(
         lambda weights: _prefixed(w.original_vae(weights), "first_stage_model.")), kind="vae"),
     Layout("VAE, prefix vae.", "extracted from all-in-one files", _vae(lambda weights: _prefixed(weights, "vae.")), kind="vae"),
@@ -361,6 +438,32 @@ def _whole_beside_shards(folder: Path) -> None:
     (folder / "transformer" / "diffusion_pytorch_model.safetensors").write_bytes(whole)
 
 
+def _variant_shards(index: str) -> Edit:
+    """The transformer as fp16 in two shards whose index has this name."""
+
+    def change(folder: Path) -> None:
+        for shard in _shards(folder):
+            shard.rename(shard.with_name(shard.name.replace("model-", "model.fp16-")))
+        file = next((folder / "transformer").glob("*.index.json"))
+        file.with_name(index).write_text(file.read_text().replace("model-0", "model.fp16-0"))
+        if file.name != index:
+            file.unlink()
+
+    return change
+
+
+def _headed(folder: Path) -> None:
+    file, config = folder / "text_encoder" / "model.safetensors", folder / "text_encoder" / "config.json"
+    save_file({name: value.contiguous() for name, value in _with_head(load_file(file)).items()}, file, {"format": "pt"})
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"architectures": ["Qwen3ForCausalLM"]}))
+
+
+def _tokenizer_alone(folder: Path) -> None:
+    for file in (folder / "tokenizer").iterdir():
+        if file.name not in ("tokenizer.json", "tokenizer_config.json"):
+            file.unlink()
+
+
 def _renamed_to(name: str) -> Edit:
     def change(folder: Path) -> None:
         file = next((folder / "transformer").glob("*.safetensors"))
@@ -404,7 +507,7 @@ FOLDERS: tuple[Layout, ...] = (
     Layout("transformers' name for diffusers' part", "converters", w.copied(_renamed_to("model.safetensors"))),
     Layout("ComfyUI's file in the folder", "put there by hand", w.copied(_comfy_inside(w.comfy))),
     Layout("a scaled fp8 file in the folder", "put there by hand", w.copied(_comfy_inside(w.scaled("kj")))),
-    Layout("a weight is missing", "-", w.copied(_comfy_inside(_without("layers.1.feed_forward.w2"))), refused="are missing"),
+    Layout("a weight is missing", "-", w.copied(_comfy_inside(_without("layers.1.feed_forward.w2"))), refused="missing, such as"),
     Layout("an EMA file beside the weights", "trainers", w.copied(_text("transformer/model.ema.safetensors", "not opened"))),
     Layout("a link without its target", "Hugging Face cache, cleaned", w.copied(_dangling), refused="the file is missing"),
     Layout("a web page for a configuration", "failed download", w.copied(
@@ -422,6 +525,18 @@ FOLDERS: tuple[Layout, ...] = (
         _text(".cache/huggingface/download/model_index.json.metadata", "c0ffee\nabc\n1.0\n"))),
     Layout(".mdl and .msc", "modelscope before 1.38", w.copied(_text(".mdl", "\x80\x04not opened"))),
     Layout("AutoTokenizer in model_index.json", "savers", w.copied(_index(tokenizer=["transformers", "AutoTokenizer"]))),
+    *(
+        Layout(f"{name} in model_index.json", "savers", w.copied(_index(tokenizer=["transformers", name])))
+        for name in ("PreTrainedTokenizerFast", "TokenizersBackend", "Qwen2TokenizerFast")
+    ),
+    Layout("AutoModel in model_index.json", "savers", w.copied(_index(text_encoder=["transformers", "AutoModel"]))),
+    Layout("Qwen3ForCausalLM in model_index.json", "savers", w.copied(_index(text_encoder=["transformers", "Qwen3ForCausalLM"]))),
+    Layout("parts that are null", "savers", w.copied(_index(image_encoder=[None, None], feature_extractor=[None, None]))),
+    Layout("text encoder with its head in the folder", "Qwen", w.copied(_headed)),
+    Layout("tokenizer.json alone", "transformers 5", w.copied(_tokenizer_alone)),
+    Layout("variant fp16 in shards", "diffusers", w.copied(_variant_shards("diffusion_pytorch_model.safetensors.index.fp16.json"))),
+    Layout("variant fp16 in shards, index under another name", "converters", w.copied(
+        _variant_shards("diffusion_pytorch_model.fp16.safetensors.index.json"))),
     Layout("a scheduler of the library", "savers", w.copied(_index(scheduler=["diffusers", "FlowMatchHeunDiscreteScheduler"]))),
     Layout("Git LFS pointers", "git clone without git lfs", w.copied(_pointers), refused="git lfs pull"),
     Layout("a class of its own", "-", w.copied(_index(transformer=["my_code", "Mine"])), refused="a class of its own"),

@@ -295,18 +295,23 @@ _HIGH = ("pad_token", "x_embedder", "cap_embedder", "t_embedder", "final_layer",
 def write_gguf(
     file: Path, weights: Weights, quant: str, arch: str = "lumina2", high: str = "F32", flat: bool = False
 ) -> Weights:
-    """Write matrices in `quant` and the rest in `high`; return the values that they decode to. `flat`: pad tokens as [D]."""
+    """Write matrices in `quant` and the rest in `high`; return the values that they decode to.
+
+    `quant` may name several types, which matrices have one after the other. `flat`: pad tokens as [D].
+    """
+    quants = quant.split()
     writer = gguf.GGUFWriter(str(file), arch or "x")
     if not arch:
         writer.kv_data[0].clear()
     truth: Weights = {}
-    for name, tensor in weights.items():
+    for index, (name, tensor) in enumerate(weights.items()):
         values = tensor.float().numpy()
         if flat and values.ndim == 2 and values.shape[0] == 1:
             values = values.reshape(-1)
         plain = values.ndim == 1 or any(part in name for part in _HIGH)
-        kind = gguf.GGMLQuantizationType[(high if values.ndim > 1 else "F32") if plain else quant]
-        data = random_blocks(values, kind) if kind.name.endswith("_K") else gguf.quants.quantize(values, kind)
+        kind = gguf.GGMLQuantizationType[(high if values.ndim > 1 else "F32") if plain else quants[index % len(quants)]]
+        made_up = kind.name in _SCALES
+        data = random_blocks(values, kind) if made_up else gguf.quants.quantize(values, kind)
         truth[name] = torch.from_numpy(np.array(gguf.quants.dequantize(data, kind))).reshape(tensor.shape)
         writer.add_tensor(name, data, raw_dtype=kind)
     writer.write_header_to_file()
@@ -316,13 +321,18 @@ def write_gguf(
     return truth
 
 
+_SCALES = {  # type -> bytes of a block at which its scales (float16) begin
+    "Q2_K": (80, 82), "Q3_K": (108,), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,), "IQ4_NL": (0,), "IQ4_XS": (0,),
+}  # fmt: skip
+
+
 def random_blocks(values: np.ndarray, kind: gguf.GGMLQuantizationType) -> np.ndarray:
-    """Blocks of a K-quant with random contents and small scales: gguf can decode these, but not make them."""
+    """Blocks with random contents and small scales, of types that gguf can decode but not make."""
     size, width = gguf.GGML_QUANT_SIZES[kind]
     random = np.random.default_rng(values.size)
     blocks = random.integers(0, 256, (values.size // size, width), dtype=np.uint8)
     scale = np.frombuffer(np.float16(0.001).tobytes(), np.uint8)
-    for place in {"Q2_K": (80, 82), "Q3_K": (108,), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,)}[kind.name]:
+    for place in _SCALES[kind.name]:
         blocks[:, place : place + 2] = scale
     return blocks.reshape(values.shape[0], -1)
 

@@ -34,6 +34,13 @@ class Part:
     config: str = "config.json"
     weights: bool = True
 
+    @property
+    def generic(self) -> tuple[str, ...]:
+        """Return transformers' own classes that stand for any: the first of `classes` is taken in their place."""
+        if self.library != "transformers":
+            return ()
+        return ("AutoModel",) if self.weights else ("AutoTokenizer", "PreTrainedTokenizerFast", "TokenizersBackend")
+
 
 @dataclass(frozen=True)
 class Single:

@@ -89,6 +89,36 @@ def test_variant_is_listed_with_its_size_and_gpu(listed, name: str) -> None:
     assert (round(model.disk_bytes / 1e9, 1), round(model.memory_bytes / 1e9, 1), model.tier) == (disk, memory, tier)
 
 
+PROGRAMS = {  # whose folder -> where transformer, text encoder and VAE lie in it
+    "ComfyUI": ("models/diffusion_models", "models/text_encoders", "models/vae"),
+    "ComfyUI, older": ("models/unet", "models/clip", "models/vae"),
+    "Forge": ("models/Stable-diffusion", "models/text_encoder", "models/VAE"),
+    "SwarmUI": ("Models/diffusion_models/ZImage", "Models/clip", "Models/VAE/Flux"),
+    "StabilityMatrix": ("Models/DiffusionModels", "Models/TextEncoders", "Models/VAE"),
+    "SD.Next": ("models/UNET", "models/Text-encoder", "models/VAE"),
+    "InvokeAI": ("models/1b0e2c44-41aa", "models/9f3d6a10-77c2", "models/c2a7e8d9-0b1f"),
+    "InvokeAI, older": ("models/z-image/main/turbo", "models/any/qwen3_encoder/q", "models/flux/vae/ae"),
+    "stable-diffusion.cpp": (".", ".", "."),
+    "Comfy-Org's repository in a cache": tuple(
+        f"models--Comfy-Org--z_image_turbo/snapshots/3f2e/split_files/{name}"
+        for name in ("diffusion_models", "text_encoders", "vae")
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_folders_of_programs_give_whole_models(name: str, tmp_path: Path) -> None:
+    main, encoder, vae = (tmp_path / "root" / place for place in PROGRAMS[name])
+    for folder in (main, encoder, vae):
+        folder.mkdir(parents=True, exist_ok=True)
+    write(main / "z_bf16.safetensors")
+    write_header(encoder / "qwen_3_4b.safetensors", {f"model.{key}": shape for key, shape in ENCODER.items()})
+    write_header(vae / "ae.safetensors", VAE)
+    paths = ModelPaths(tmp_path / "store", folders=(tmp_path / "root",))
+    (model,) = (one for one in Catalog(PROJECT_ROOT / "configs", paths).models() if one.path == str(main / "z_bf16.safetensors"))
+    assert model.problem is None and set(model.parts) == {"text_encoder", "vae"}
+
+
 def test_listing_reads_headers_alone_and_each_once(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     """The 50 GB of these files: no byte of a weight, and at the second time not even a header."""
     root, opened = catalog.places.folders[0], list[Path]()

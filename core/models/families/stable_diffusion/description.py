@@ -226,7 +226,7 @@ _SCHEDULERS = (
     "EDMEulerScheduler",
 )
 _TOKENIZER = Part(
-    "transformers", ("CLIPTokenizer", "CLIPTokenizerFast", "AutoTokenizer"), "tokenizer_config.json", weights=False
+    "transformers", ("CLIPTokenizer", "CLIPTokenizerFast"), "tokenizer_config.json", weights=False
 )
 _PARTS = {
     "scheduler": Part("diffusers", _SCHEDULERS, "scheduler_config.json", weights=False),

@@ -150,7 +150,7 @@ _PLAIN = ZImage(
         "text_encoder": Part("transformers", ("Qwen3Model", "Qwen3ForCausalLM")),
         "tokenizer": Part(
             "transformers",
-            ("Qwen2Tokenizer", "Qwen2TokenizerFast", "AutoTokenizer"),
+            ("Qwen2Tokenizer", "Qwen2TokenizerFast"),
             "tokenizer_config.json",
             weights=False,
         ),
