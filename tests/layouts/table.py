@@ -388,7 +388,7 @@ def _text(name: str, text: str) -> Edit:
     return change
 
 
-def _index(**parts: list[str]) -> Edit:
+def _index(**parts: list[str] | list[None]) -> Edit:
     def change(folder: Path) -> None:
         told = json.loads((folder / "model_index.json").read_text()) | parts
         (folder / "model_index.json").write_text(json.dumps(told))
