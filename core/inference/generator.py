@@ -31,12 +31,12 @@ from core.inference import (
     hires,
     img2img,
     inpaint,
+    latent_preview,
     lora_adapters,
     memory,
     memory_tiers,
     offload,
     precision,
-    preview_fit,
     prompt_writer,
     residency,
     text_encoding,
@@ -144,7 +144,7 @@ class Generator:
         self._loaded_for, self._loaded_files = wanted, files
         if self._loaded.previewer is None:
             on_progress(Progress(Phase.LOADING, detail=f"{model}: preview"))
-            self._loaded = preview_fit.with_previewer(self._loaded, self._catalog.places.store)
+            self._loaded = latent_preview.with_previewer(self._loaded, self._catalog.places.store)
         self._load_decisions = self._loaded.decisions
         return self._loaded
 

@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL, AutoencoderTiny
 from PIL import Image
 
 from core.config.loader import PROJECT_ROOT
-from core.inference import latent_preview, preview_fit
+from core.inference import latent_preview
 from core.inference.generator import Generator
 from core.models.catalog import Catalog
 from core.models.families import backend_of
@@ -39,7 +39,7 @@ def previews(generator, request, monkeypatch):
 
 
 def test_fit_to_the_embedded_vae():
-    weight, bias, share = preview_fit.fit(AutoencoderKL.from_pretrained(EMBEDDED / "vae"))
+    weight, bias, share = latent_preview.fit_map(AutoencoderKL.from_pretrained(EMBEDDED / "vae"))
     assert weight.shape == (16, 3) and bias.shape == (3,) and share > 0.9
 
 
@@ -50,7 +50,7 @@ def test_model_without_a_map_gets_one_that_is_kept(own, tmp_path, request_of, mo
     assert [one.shape for one in made] == [(16, 16, 3)] * 2 and said(own).usable
     assert "correlation" in said(own).reason["en"] and "相关系数" in said(own).reason["zh"]
     assert len(list((tmp_path / "previews").glob("*.safetensors"))) == 1
-    monkeypatch.setattr(preview_fit, "fit", lambda vae: pytest.fail("it is fitted once"))
+    monkeypatch.setattr(latent_preview, "fit_map", lambda vae: pytest.fail("it is fitted once"))
     own.unload()
     assert len(previews(own, request_of(model=str(folder), **SMALL), monkeypatch)) == 2
 
@@ -77,7 +77,7 @@ def test_tiny_decoder_of_the_models_folder(own, tmp_path, request_of, monkeypatc
 @pytest.mark.slow
 def test_packed_latents_are_arranged_for_the_map(own, tmp_path, request_of, monkeypatch):
     """FLUX.2's tokens become channels again as its pipeline does it before the VAE."""
-    monkeypatch.setattr(preview_fit, "LEAST", -1.0)  # of a random VAE
+    monkeypatch.setattr(latent_preview, "LEAST_CORRELATION", -1.0)  # of a random VAE
     folder = tiny_models.flux2_klein(tmp_path / "toy")
     request = request_of(model=str(folder), width=96, height=64, num_inference_steps=2)
     made = previews(own, request, monkeypatch)
