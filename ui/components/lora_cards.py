@@ -1,4 +1,4 @@
-"""Show the LoRAs on the Models page: preview, purpose and size of each, and why one can't be used."""
+"""Show the LoRAs and embeddings on the Models page: preview, purpose and size of each, and why one can't be used."""
 
 from __future__ import annotations
 
@@ -113,3 +113,32 @@ def _remove(studio: Studio, lora: LoraInfo, number: int) -> None:
             on_click=studio_calls.ask,
             args=(studio.lora_files.remove, lora.name),
         )
+
+
+def embeddings(studio: Studio) -> None:
+    """Show a card for each; nothing where there is none."""
+    usable, unusable = studio.models.embeddings()
+    if not usable and not unusable:
+        return
+    st.subheader(t("embeddings.title"), anchor=False)
+    st.caption(t("embeddings.text"))
+    with st.grid(3, min_column_width=280, gap="small", key="embedding_cards"):
+        for number, one in enumerate(usable):
+            with st.container(border=True, key=f"embedding_{number}"):
+                facts = ((t("loras.fits"), one.family), (t("embeddings.vectors"), str(one.vectors)),
+                         (t("loras.size"), formats.size_of(one.path.stat().st_size)))  # fmt: skip
+                rows = "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd>" for name, value in facts)
+                st.html(f'<section class="zd-card"><h3>{html.escape(one.name)}</h3><dl>{rows}</dl></section>')
+                st.button(
+                    t("embeddings.use"), key=f"use_embedding_{number}", icon=":material/add:", on_click=_use_embedding,
+                    args=(studio, one.name),
+                )  # fmt: skip
+        for error in unusable.values():
+            with st.container(border=True):
+                st.warning(formats.literal(error.message(session.language())), icon=":material/info:")
+
+
+def _use_embedding(studio: Studio, name: str) -> None:
+    """Put the name into the prompt. The form may not be there yet: this page can be the first that is opened."""
+    form_actions.open_form(studio)
+    lora_state.add_to_prompt(f"embedding:{name}")

@@ -10,7 +10,7 @@ from core.studio import Studio
 from core.types import Benchmark, JobState
 from ui import formats, progress_poll, resources
 from ui.actions import studio_calls
-from ui.components import benchmark_form, benchmark_result, benchmark_vote, custom_components, error_card, job_status
+from ui.components import benchmark_form, benchmark_result, custom_components, error_card, job_status
 from ui.i18n import t
 from ui.state import benchmark as benchmark_state
 from ui.state import current_page as page_state
@@ -78,7 +78,7 @@ def _live(studio: Studio, benchmark: Benchmark, view: str, poll: float, was_acti
     votes = studio.benchmarks.votes(benchmark.id)
     _progress(studio, report, mark, poll)
     if view == "vote":
-        benchmark_vote.draw(studio, report, votes)
+        benchmark_result.vote(studio, report, votes)
     elif view == "images":
         benchmark_result.images(report)
     else:

@@ -17,7 +17,6 @@ from ui.components import (
     error_card,
     history_detail,
     history_filter,
-    history_hidden,
     history_import,
     history_places,
     history_selection,
@@ -38,7 +37,7 @@ def page() -> None:
     with st.container(key="archive_split" if record else "archive"):
         with st.container(key="places_zone"):
             history_places.draw(counts)
-            history_hidden.draw(studio)
+            history_places.hidden(studio)
         with st.container(key="found"):
             query = _found(studio, counts, record)
         if record:

@@ -10,7 +10,7 @@ from core.studio.models import groups_of_variants
 from core.types import SystemReport, WorkerStatus
 from ui import formats, resources
 from ui.actions import studio_calls
-from ui.components import embedding_cards, error_card, lora_cards, model_card
+from ui.components import error_card, lora_cards, model_card
 from ui.i18n import localized, t
 from ui.state import current_page as page_state
 from ui.state import pages as pages_state
@@ -26,7 +26,7 @@ def page() -> None:
     error_card.settings_problems(studio.catalog.problems())
     st.fragment(_draw, run_every=REFRESH_SECONDS)(studio)
     lora_cards.draw(studio)
-    embedding_cards.draw(studio)
+    lora_cards.embeddings(studio)
     if not session.is_admin():
         st.caption(t("models.admin_only"))
         return

@@ -12,7 +12,7 @@ from core.studio import Studio
 from core.types import SystemReport, WorkerStatus
 from ui import formats, resources
 from ui.actions import form as form_actions
-from ui.components import charts, error_card, issue_cards, users_card, workers
+from ui.components import error_card, system_cards
 from ui.i18n import localized, t
 from ui.state import current_page as page_state
 
@@ -24,19 +24,19 @@ def page() -> None:
     form_actions.open_form(studio)
     for number, error in enumerate(page_state.errors()):
         error_card.draw(error, f"system{number}")
-    st.fragment(issue_cards.draw, run_every=REFRESH_SECONDS)(studio)
+    st.fragment(system_cards.issues, run_every=REFRESH_SECONDS)(studio)
     with st.container(border=True, key="charts_card"):
         st.html(f'<section class="zd-card"><h3>{html.escape(t("charts.title"))}</h3></section>')
-        st.fragment(charts.draw, run_every=charts.REFRESH_SECONDS)(studio)
+        st.fragment(system_cards.charts, run_every=system_cards.CHART_SECONDS)(studio)
     st.fragment(_cards, run_every=REFRESH_SECONDS)(studio)
-    users_card.draw(studio)
+    system_cards.users(studio)
 
 
 def _cards(studio: Studio) -> None:
     report = studio.system.report()
     worker = report.worker
     state_words = t(f"worker.{worker.state}")
-    workers.draw(studio, worker)
+    system_cards.workers(studio, worker)
     with st.grid(3, min_column_width=300, gap="small", key="cards"):
         _card(
             t("system.model"),
