@@ -1,4 +1,4 @@
-"""Show the list of places beside the history: all images, favorites, collections, tags, imports, missing files, trash; and hidden ones."""
+"""Show the list of places beside the history (images, favorites, collections, tags, imports, trash), and hidden collections."""
 
 from __future__ import annotations
 
