@@ -1,1 +1,1 @@
-"""The pages. They know the studio's verbs, and no torch, no SQL and no path of an image."""
+"""Show the studio as pages, without torch, SQL or the path of an image."""

@@ -6,6 +6,7 @@ import argparse
 import importlib.util
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -14,12 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from core.cli import bug_report
-from core.config.loader import Settings, load_settings
+from core.cli.site import version_of
+from core.config.loader import PROJECT_ROOT, Settings, load_settings
+from core.config.options import SCHEMA
+from core.config.schema import HIDDEN
 from core.errors import StudioError
 from core.i18n import localize
 from core.server.auth.authenticator import Keys
 from core.server.auth.bind_address import ANY_ORIGIN, read_binding
+from core.studio.hardware import nvidia_smi
+from core.studio.system import system_report
+from core.types import WorkerStatus
 
 Level = Literal["ok", "note", "bad"]
 MARKS: Mapping[Level, str] = {"ok": "ok  ", "note": "note", "bad": "BAD "}
@@ -42,7 +48,7 @@ class Finding:
 def run(arguments: argparse.Namespace, language: str, configs: Path, environment: Mapping[str, str]) -> int:
     """Print the report and the findings; 1 when a finding is bad."""
     settings = load_settings(configs, environment=environment)
-    print("\n".join(bug_report.lines(settings)), end="\n\n")
+    print("\n".join(report_lines(settings)), end="\n\n")
     findings = list(check(settings))
     if arguments.security:
         findings += check_packages()
@@ -133,3 +139,42 @@ def check_packages() -> Iterator[Finding]:
         yield Finding("bad", "advisory", {"package": f"{name} {version}", "advisory": flaw})
     if not known and len(packages) > len(skipped):
         yield Finding("ok", "no_advisories", {"count": len(packages) - len(skipped)})
+
+
+LOG_LINES = 20
+GPU_QUERY = ("--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
+_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")  # in an address
+_KEYS = re.compile(r"\b(hf_[A-Za-z0-9]{8,}|sk-[A-Za-z0-9-]{8,}|(?<=[Bb]earer )\S+)")
+
+
+def report_lines(settings: Settings) -> Iterator[str]:
+    """Yield the report as Markdown, with secrets removed."""
+    report = system_report(settings.output_directory, WorkerStatus("stopped"))
+    yield f"- Z Darkroom {version_of(PROJECT_ROOT)}, Python {report.python}, {report.platform}"
+    yield "- " + ", ".join(f"{name} {version}" for name, version in report.versions.items())
+    memory, disk = (f"{count / 1e9:.1f} GB" for count in (report.memory_total, report.disk_free))
+    yield f"- {report.cpu_count} CPU cores, {memory} RAM, {disk} free on the disk of the output folder"
+    yield f"- GPU: {_gpu()}"
+    yield from (f"- {key} = {value}" for key, value in _changed(settings))
+    yield from (f"- problem in the settings: {problem.message('en')}" for problem in settings.problems)
+    log = [without_secrets(line) for line in report.log_tail[-LOG_LINES:]]
+    yield from (["", "```", *log, "```"] if log else [])
+
+
+def without_secrets(text: str) -> str:
+    """Replace credentials in addresses, known kinds of keys, and the path of the home folder."""
+    text = _KEYS.sub(HIDDEN, _CREDENTIALS.sub(f"{HIDDEN}@", text))
+    return text.replace(str(Path.home()), "~")
+
+
+def _gpu() -> str:
+    output = nvidia_smi(*GPU_QUERY).strip()
+    return "; ".join(output.splitlines()) or "none that nvidia-smi knows"
+
+
+def _changed(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Yield the options that were set to something else than their default."""
+    for key, option in SCHEMA.options.items():
+        value = settings.values[key]
+        if value != option.default:
+            yield key, HIDDEN if option.secret and value else without_secrets(repr(value))

@@ -1,4 +1,4 @@
-"""Stored studies of why two images differ. A study is a row with its plan and its jobs; the images are those of the jobs."""
+"""Store studies of why two images differ. A study is a row with its plan and its jobs; the images are those of the jobs."""
 
 from __future__ import annotations
 

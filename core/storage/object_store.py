@@ -1,4 +1,4 @@
-"""Files in an object store, by an fsspec URL such as s3://bucket/folder, for several machines. Needs s3fs, which is optional.
+"""Keep files in an object store, by an fsspec URL such as s3://bucket/folder, for several machines. Needs s3fs, which is optional.
 
 Each file is sent with one request, so it is there whole or not at all. What is read often is copied to this machine once:
 images never change. Keys come from the environment (AWS_ACCESS_KEY_ID, AWS_PROFILE, a machine's role), never from a URL.

@@ -1,4 +1,4 @@
-"""Passwords as they are kept: scrypt with a salt of their own."""
+"""Hash passwords with scrypt and a salt of their own, and check them."""
 
 from __future__ import annotations
 

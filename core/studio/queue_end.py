@@ -1,4 +1,4 @@
-"""What happens when a job has ended, and when the queue is empty: a webhook, a notification, a command, sleep or shutdown.
+"""Act when a job has ended and when the queue is empty: a webhook, a notification, a command, sleep or shutdown.
 
 One thread of the app watches the database. Sleep and shutdown come after a countdown, which the page, the command line and
 the API can stop, and which a new job stops. The countdown is a file in the output folder: who removes it stops it.

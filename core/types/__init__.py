@@ -1,4 +1,4 @@
-"""The nouns of the studio: frozen dataclasses that travel from the form to the history page.
+"""Define the nouns of the studio: frozen dataclasses that travel from the form to the history page.
 
 Data goes one way: form -> GenerationRequest -> queue -> worker -> GenerationResult -> storage -> Job and ImageRecord -> page.
 """

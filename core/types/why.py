@@ -1,4 +1,4 @@
-"""Why two images differ: what changed between them, and by how much each change moved the image."""
+"""Define studies of why two images differ: what changed between them, and by how much each change moved the image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The countdown to sleep or shutdown after the queue became empty, on every page, with the button that stops it."""
+"""Show the countdown to sleep or shutdown after the queue became empty, on every page, with the button that stops it."""
 
 from __future__ import annotations
 

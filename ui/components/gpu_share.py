@@ -1,4 +1,4 @@
-"""Who uses the GPU: why the worker leaves it alone now, what can't be measured, and the button that gives it back."""
+"""Show who uses the GPU: why the worker leaves it alone now, what can't be measured, and the button that gives it back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why two images differ: the plan with its order and cost, the progress, the ranking, and the strip from one to the other."""
+"""Show why two images differ: the plan with its order and cost, the progress, the ranking, and the strip from one to the other."""
 
 from __future__ import annotations
 

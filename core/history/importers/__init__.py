@@ -1,4 +1,4 @@
-"""Parameters in images that were made elsewhere: one reader a program, each from the texts that a file carries.
+"""Read parameters of images that were made elsewhere: one reader a program, each from the texts that a file carries.
 
 Nothing is evaluated and no path is believed: a reader gets texts and returns facts, those of them that the schema
 accepts, and a list of what has no equivalent here. The work on a file is bounded by the lengths and counts that each

@@ -1,4 +1,4 @@
-"""A1111's text `parameters`, which Forge, SD.Next, Civitai, stable-diffusion.cpp, Fooocus and many others write, too."""
+"""Read A1111's text `parameters`, which Forge, SD.Next, Civitai, stable-diffusion.cpp, Fooocus and many others write, too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The countdown to sleep or shutdown after the queue became empty, over HTTP: look at it and stop it, never begin it."""
+"""Serve the countdown to sleep or shutdown after the queue became empty: read it and stop it, never start it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The GPU over HTTP: who uses it, and "give it back now" for programs that need it, such as a language model."""
+"""Serve the GPU's state, and give it back now for programs that need it, such as a language model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why two images differ, over HTTP: plan, start, watch and cancel a study."""
+"""Serve studies of why two images differ: plan, start, watch and cancel one."""
 
 from __future__ import annotations
 

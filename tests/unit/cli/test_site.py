@@ -7,7 +7,7 @@ import shutil
 import zipfile
 from pathlib import Path
 
-from core.cli import bug_report, site
+from core.cli import doctor, site
 from core.config.loader import PROJECT_ROOT, load_settings
 
 
@@ -53,7 +53,7 @@ def test_a_report_has_no_secrets(tmp_path: Path) -> None:
     }
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "worker.log").write_text(f"Bearer abc123 of hf_abcdefghijk in {Path.home()}/x\n")
-    text = "\n".join(bug_report.lines(load_settings(environment=environment)))
+    text = "\n".join(doctor.report_lines(load_settings(environment=environment)))
     assert "access.token" in text and "of " in text
     for secret in ("sixteen", "hidden-word", "abc123", "hf_abc", str(Path.home())):
         assert secret not in text, secret
