@@ -9,22 +9,22 @@ from PIL import Image
 from core.config.options import SCHEMA
 from core.jobs.generator_protocol import DEFAULT_GENERATOR
 from core.types import GenerationRequest, JobState
-from tests.integration.jobs.harness import Shop, wait_for
+from tests.integration.jobs.harness import JobHarness, wait_for
 
 
 def generated(folder: Path, request: GenerationRequest, **values: object) -> list[str]:
     """A digest of each image's pixels, in order."""
-    shop = Shop(folder, DEFAULT_GENERATOR, **values)
+    harness = JobHarness(folder, DEFAULT_GENERATOR, **values)
     try:
-        shop.supervisor.start()
+        harness.supervisor.start()
         workers = values.get("worker.ray_workers", 0)
-        wait_for(lambda: [w.state for w in shop.supervisor.status().workers] == ["idle"] * workers)
-        job = shop.wait(shop.queue.submit(request).id)
+        wait_for(lambda: [w.state for w in harness.supervisor.status().workers] == ["idle"] * workers)
+        job = harness.wait(harness.queue.submit(request).id)
         assert job.state is JobState.DONE, job.error
-        images = [Image.open(shop.history.file(image)).convert("RGB") for image in job.image_ids]
+        images = [Image.open(harness.history.file(image)).convert("RGB") for image in job.image_ids]
         return [hashlib.sha256(generated.tobytes()).hexdigest() for generated in images]
     finally:
-        shop.close()
+        harness.close()
 
 
 @pytest.mark.slow

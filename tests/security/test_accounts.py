@@ -12,7 +12,7 @@ from core.server.auth.authenticator import Keys, Visitor
 from core.server.auth.users import LastAdminError, Users
 from core.storage import passwords
 from tests.integration.jobs.harness import make_settings, wait_for
-from tests.integration.server.test_gate import LINE, PASSWORD, TOKEN, House
+from tests.integration.server.test_gate import LINE, PASSWORD, TOKEN, GatedApp
 
 
 @pytest.fixture(autouse=True)
@@ -50,9 +50,9 @@ def test_users_of_a_file_without_roles_are_read(tmp_path: Path) -> None:
 
 
 def test_role_is_told_to_the_pages_and_cannot_be_claimed(tmp_path: Path) -> None:
-    house = House(tmp_path, access__token=TOKEN)
-    house.keys.users.add("anna", PASSWORD)
-    house.keys.users.add("bert", PASSWORD)
+    gated = GatedApp(tmp_path, access__token=TOKEN)
+    gated.keys.users.add("anna", PASSWORD)
+    gated.keys.users.add("bert", PASSWORD)
     roles: list[str | None] = []
 
     async def room(request):  # type: ignore[no-untyped-def]
@@ -63,10 +63,10 @@ def test_role_is_told_to_the_pages_and_cannot_be_claimed(tmp_path: Path) -> None
 
     from starlette.routing import Route
 
-    house.app.router.routes[0] = Route("/{path:path}", room)
+    gated.app.router.routes[0] = Route("/{path:path}", room)
     claim = {"X-Zdarkroom-Role": "admin"}
     for key in (("anna", PASSWORD), ("bert", PASSWORD), ("any", TOKEN)):
-        assert house.client().get("/", auth=key, headers=claim).status_code == 200
+        assert gated.client().get("/", auth=key, headers=claim).status_code == 200
     assert roles == ["admin", "user", "admin"]
 
 
@@ -88,16 +88,16 @@ def test_ending_the_sessions_of_a_user_keeps_the_password(tmp_path: Path) -> Non
 
 
 def test_a_websocket_opened_with_a_header_ends_with_its_user(tmp_path: Path) -> None:
-    house = House(tmp_path, access__token=TOKEN)
-    house.keys.users.add("anna", "plain password")
-    client = house.client()
+    gated = GatedApp(tmp_path, access__token=TOKEN)
+    gated.keys.users.add("anna", "plain password")
+    client = gated.client()
     header = {"Authorization": "Bearer anna:plain password"}
     with client.websocket_connect(LINE, headers=header) as line:
         line.send_text("a")
         assert line.receive_text() == "A"
-        house.keys.users.remove("anna")
+        gated.keys.users.remove("anna")
         line.send_text("b")
-        wait_for(lambda: len(house.heard) == 2)
-    assert house.heard == ["a", "1008"], "what is said after the user is gone is not heard"
+        wait_for(lambda: len(gated.heard) == 2)
+    assert gated.heard == ["a", "1008"], "what is said after the user is gone is not heard"
     with pytest.raises(WebSocketDisconnect), client.websocket_connect(LINE, headers=header):
         pass

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.server.test_gate import TOKEN, House
+from tests.integration.server.test_gate import TOKEN, GatedApp
 
 POLICY = {
     "frame-ancestors": "'none'",
@@ -28,7 +28,7 @@ def policy_of(header: str) -> dict[str, str]:
 @pytest.mark.parametrize("path", ["/", "/history?image=1", "/api/v1/queue", "/sdapi/v1/options", "/no/such/path"])
 @pytest.mark.parametrize("token", ["", TOKEN])
 def test_every_answer_says_what_may_be_loaded(tmp_path: Path, path: str, token: str) -> None:
-    answer = House(tmp_path, access__token=token).client().get(path)
+    answer = GatedApp(tmp_path, access__token=token).client().get(path)
     assert policy_of(answer.headers["content-security-policy"]) == POLICY, answer.status_code
     assert answer.headers["x-frame-options"] == "DENY"
     assert answer.headers["x-content-type-options"] == "nosniff"
@@ -36,25 +36,25 @@ def test_every_answer_says_what_may_be_loaded(tmp_path: Path, path: str, token: 
 
 
 def test_frames_of_our_own_pages_may_be_framed_by_them_alone(tmp_path: Path) -> None:
-    answer = House(tmp_path).client().get("/component/mask/index.html")
+    answer = GatedApp(tmp_path).client().get("/component/mask/index.html")
     assert policy_of(answer.headers["content-security-policy"]) == {**POLICY, "frame-ancestors": "'self'"}
     assert answer.headers["x-frame-options"] == "SAMEORIGIN"
 
 
 def test_a_refusal_has_the_headers_too(tmp_path: Path) -> None:
-    house = House(tmp_path, access__token=TOKEN)
-    foreign = house.client().post("/api/v1/jobs", headers={"Origin": "http://evil.example"})
+    gated = GatedApp(tmp_path, access__token=TOKEN)
+    foreign = gated.client().post("/api/v1/jobs", headers={"Origin": "http://evil.example"})
     assert foreign.status_code == 403 and foreign.headers["x-frame-options"] == "DENY"
-    refused = house.client().get("/api/v1/queue")
+    refused = gated.client().get("/api/v1/queue")
     assert refused.status_code == 401 and refused.headers["x-content-type-options"] == "nosniff"
 
 
 def test_the_login_page_loads_nothing(tmp_path: Path) -> None:
-    answer = House(tmp_path, access__token=TOKEN).client().get("/login")
+    answer = GatedApp(tmp_path, access__token=TOKEN).client().get("/login")
     policy = policy_of(answer.headers["content-security-policy"])
     assert policy["default-src"] == policy["base-uri"] == policy["frame-ancestors"] == "'none'"
 
 
 def test_the_cookie_of_a_browser_is_kept_from_scripts_and_other_sites(tmp_path: Path) -> None:
-    cookie = House(tmp_path).client().get("/", headers={"Accept": "text/html"}).headers["set-cookie"]
+    cookie = GatedApp(tmp_path).client().get("/", headers={"Accept": "text/html"}).headers["set-cookie"]
     assert {"HttpOnly", "SameSite=Strict", "Path=/"} <= {part.strip() for part in cookie.split(";")}

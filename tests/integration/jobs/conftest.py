@@ -4,17 +4,17 @@ from typing import Any
 
 import pytest
 
-from tests.integration.jobs.harness import Shop
+from tests.integration.jobs.harness import JobHarness
 
 
 @pytest.fixture(scope="package")
-def on_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+def on_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobHarness]:
     """Yield one worker on a Ray of this machine, for all the tests of this folder: starting one takes seconds."""
     values: dict[str, Any] = {"worker.executor": "ray", "worker.ray_workers": 1}
-    shop = Shop(tmp_path_factory.mktemp("outputs"), **values)
-    shop.supervisor.start()
-    yield shop
-    shop.close()
+    harness = JobHarness(tmp_path_factory.mktemp("outputs"), **values)
+    harness.supervisor.start()
+    yield harness
+    harness.close()
 
 
 @pytest.fixture(scope="module", params=["local", "ray"])
@@ -23,7 +23,7 @@ def shared(
     dialect: str,
     tmp_path_factory: pytest.TempPathFactory,
     place_of: Callable[[Path], Path | str],
-) -> Iterator[Shop]:
+) -> Iterator[JobHarness]:
     """Yield one worker for all the tests of a file, of either executor: it must survive each of them."""
     if request.param == "ray":
         if dialect != "sqlite":
@@ -31,15 +31,15 @@ def shared(
         yield request.getfixturevalue("on_ray")
         return
     folder = tmp_path_factory.mktemp("outputs")
-    shop = Shop(folder, place=place_of(folder))
-    shop.supervisor.start()
-    yield shop
-    shop.close()
+    harness = JobHarness(folder, place=place_of(folder))
+    harness.supervisor.start()
+    yield harness
+    harness.close()
 
 
 @pytest.fixture
-def shop(tmp_path: Path, place_of: Callable[[Path], Path | str]) -> Iterator[Shop]:
+def harness(tmp_path: Path, place_of: Callable[[Path], Path | str]) -> Iterator[JobHarness]:
     """Yield a folder of its own; the test starts the worker."""
-    shop = Shop(tmp_path, place=place_of(tmp_path))
-    yield shop
-    shop.close()
+    harness = JobHarness(tmp_path, place=place_of(tmp_path))
+    yield harness
+    harness.close()

@@ -38,7 +38,7 @@ def make_request(prompt: str = "a red house 红色的房子", **changes: Any) ->
     return replace(base, options={**options, **fakes}, **changes)
 
 
-class Shop:
+class JobHarness:
     """What an app has of the jobs: database, queue, history and supervisor."""
 
     def __init__(

@@ -4,10 +4,10 @@ import sys
 import time
 from pathlib import Path
 
-from tests.integration.jobs.harness import Shop
+from tests.integration.jobs.harness import JobHarness
 
 if __name__ == "__main__":
-    shop = Shop(Path(sys.argv[1]), place="".join(sys.argv[2:3]), storage="".join(sys.argv[3:]))
-    shop.supervisor.start()
-    print(shop.worker_pid(), flush=True)
+    harness = JobHarness(Path(sys.argv[1]), place="".join(sys.argv[2:3]), storage="".join(sys.argv[3:]))
+    harness.supervisor.start()
+    print(harness.worker_pid(), flush=True)
     time.sleep(3600)

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from core.types import HistoryQuery, JobState
-from tests.integration.jobs.harness import Shop, wait_for
+from tests.integration.jobs.harness import JobHarness, wait_for
 from tests.integration.jobs.test_kills import active_or_parked
 from tests.options import measured
 
@@ -57,14 +57,14 @@ def ground():
 @pytest.fixture
 def clustered(ground, tmp_path):
     values = {"worker.executor": "ray", "worker.ray_workers": 1, "worker.ray_address": ground.cluster.address}
-    shop = Shop(tmp_path, **values)
-    shop.supervisor.start()
-    yield shop
-    shop.close()
+    harness = JobHarness(tmp_path, **values)
+    harness.supervisor.start()
+    yield harness
+    harness.close()
 
 
 @pytest.mark.option("worker.ray_address")
-def test_the_workers_are_on_the_machines_of_the_cluster_that_was_named(clustered: Shop) -> None:
+def test_the_workers_are_on_the_machines_of_the_cluster_that_was_named(clustered: JobHarness) -> None:
     wait_for(lambda: [worker.state for worker in clustered.supervisor.status().workers] == ["idle", "idle"])
     status = clustered.supervisor.status()
     assert {node.name for node in status.nodes} == {"first", "second"} == {worker.node for worker in status.workers}
@@ -73,11 +73,11 @@ def test_the_workers_are_on_the_machines_of_the_cluster_that_was_named(clustered
     measured("worker.ray_address", "a cluster of two machines: a worker on each, four images by both")
 
 
-def kill(victim: str, shop: Shop, ground: Ground, dice: random.Random) -> None:
+def kill(victim: str, harness: JobHarness, ground: Ground, dice: random.Random) -> None:
     if victim == "machine":
         ground.lose_machine()
         return
-    status = shop.supervisor.status()
+    status = harness.supervisor.status()
     pids = [status.pid] if victim == "dispatcher" else [worker.pid for worker in status.workers if worker.pid]
     with suppress(psutil.NoSuchProcess, IndexError):
         psutil.Process(dice.choice(pids)).kill()
@@ -85,29 +85,29 @@ def kill(victim: str, shop: Shop, ground: Ground, dice: random.Random) -> None:
 
 @pytest.mark.parametrize(("jobs", "kills"), [(70, 50)])
 def test_after_any_kills_there_are_exactly_the_images_asked_for(
-    clustered: Shop, ground: Ground, jobs: int, kills: int
+    clustered: JobHarness, ground: Ground, jobs: int, kills: int
 ) -> None:
-    shop, dice, hits, parked = clustered, random.Random(20_261_125), Counter[str](), Counter[str]()
+    harness, dice, hits, parked = clustered, random.Random(20_261_125), Counter[str](), Counter[str]()
     asked = {
-        shop.submit(num_images=count, seed=1000 * k, fake_step_seconds=0.15): count
+        harness.submit(num_images=count, seed=1000 * k, fake_step_seconds=0.15): count
         for k, count in enumerate(dice.choices((1, 2, 4, 6), k=jobs), start=1)
     }
     for _ in range(kills):
-        wait_for(lambda: shop.queue.busy_workers() or not active_or_parked(shop, asked, parked))
+        wait_for(lambda: harness.queue.busy_workers() or not active_or_parked(harness, asked, parked))
         time.sleep(dice.uniform(0.0, 2.0))
         victim = dice.choices(("worker", "machine", "dispatcher"), (3, 2, 1))[0]
         hits[victim] += 1
-        hits["in mid job"] += bool(shop.queue.busy_workers())
-        kill(victim, shop, ground, dice)
-    while active_or_parked(shop, asked, parked):
+        hits["in mid job"] += bool(harness.queue.busy_workers())
+        kill(victim, harness, ground, dice)
+    while active_or_parked(harness, asked, parked):
         time.sleep(0.1)
-    made = [shop.queue.get(job_id) for job_id in asked]
+    made = [harness.queue.get(job_id) for job_id in asked]
     print(dict(hits), f"crashes {sum(job.crashes for job in made)}, parked and retried {len(parked)}")
     assert {job.state for job in made} == {JobState.DONE}
-    seeds = [[shop.history.get(image).request.seed for image in job.image_ids] for job in made]
+    seeds = [[harness.history.get(image).request.seed for image in job.image_ids] for job in made]
     assert seeds == [[1000 * k + n for n in range(count)] for k, count in enumerate(asked.values(), start=1)]
-    shop.history.reconcile()
-    page = shop.history.search(HistoryQuery(limit=500))
-    files = {path.relative_to(shop.directory).as_posix() for path in shop.directory.glob("20*/*.png")}
+    harness.history.reconcile()
+    page = harness.history.search(HistoryQuery(limit=500))
+    files = {path.relative_to(harness.directory).as_posix() for path in harness.directory.glob("20*/*.png")}
     assert page.total == sum(asked.values()) == len(files)
     assert {record.file for record in page.records} == files and not any(record.missing for record in page.records)

@@ -10,7 +10,7 @@ import pytest
 
 from core.errors import NoRoomError
 from core.types import Job, JobState
-from tests.integration.jobs.harness import Shop
+from tests.integration.jobs.harness import JobHarness
 from tests.options import measured
 
 
@@ -31,31 +31,31 @@ def fill(filler: Path) -> None:
             file.write(b"x" * 1024)
 
 
-def finished(shop: Shop, side: int = 64) -> Job:
+def finished(harness: JobHarness, side: int = 64) -> Job:
     """A job of noise, which no format makes small."""
-    return shop.wait(shop.submit(width=side, height=side, num_inference_steps=1, fake_noise=True))
+    return harness.wait(harness.submit(width=side, height=side, num_inference_steps=1, fake_noise=True))
 
 
 @pytest.mark.option("output.directory")
 @pytest.mark.skipif(shutil.which("mount") is None, reason="needs mount")
 def test_full_disk(small_disk: Path) -> None:
-    shop = Shop(small_disk)
-    shop.supervisor.start()
+    harness = JobHarness(small_disk)
+    harness.supervisor.start()
     try:
-        assert finished(shop).state is JobState.DONE
+        assert finished(harness).state is JobState.DONE
         filler = small_disk / "filler"
         room = shutil.disk_usage(small_disk).free
         filler.write_bytes(b"x" * (room - 400_000))  # the database fits, with its log; an image of 1024 x 1024 does not
-        failed = finished(shop, 1024)
+        failed = finished(harness, 1024)
         assert failed.state is JobState.FAILED and failed.error is not None
         assert "disk" in failed.error.message("en") and "full" in failed.error.message("en")
         assert failed.image_ids == ()
         fill(filler)
-        assert isinstance(shop.supervisor.status().trouble, NoRoomError), "every page tells of it"
+        assert isinstance(harness.supervisor.status().trouble, NoRoomError), "every page tells of it"
         filler.unlink()
-        assert shop.supervisor.status().trouble is None
-        assert finished(shop).state is JobState.DONE
+        assert harness.supervisor.status().trouble is None
+        assert finished(harness).state is JobState.DONE
         measured("output.directory", "images, database and log are there; when its disk was full the job said so")
         assert not [path for path in small_disk.rglob("*") if path.suffix in (".tmp", ".part")]
     finally:
-        shop.close()
+        harness.close()

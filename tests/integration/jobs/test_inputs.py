@@ -16,7 +16,7 @@ from core.models.families import FAMILIES
 from core.storage.input_images import InputImages
 from core.studio import request_checks
 from core.types import GenerationRequest, JobState, ModelInfo
-from tests.integration.jobs.harness import Shop, make_request
+from tests.integration.jobs.harness import JobHarness, make_request
 
 
 def png(colour: tuple[int, int, int], size: tuple[int, int] = (32, 32)) -> bytes:
@@ -25,31 +25,31 @@ def png(colour: tuple[int, int, int], size: tuple[int, int] = (32, 32)) -> bytes
     return file.getvalue()
 
 
-def test_the_generator_gets_the_images_by_role_and_the_record_their_names(shop: Shop) -> None:
-    inputs = InputImages(shop.directory)
+def test_the_generator_gets_the_images_by_role_and_the_record_their_names(harness: JobHarness) -> None:
+    inputs = InputImages(harness.directory)
     named = {"image": inputs.keep(png((200, 0, 0))), "mask_image": inputs.keep(png((255, 255, 255)))}
     parent = "0" * 31 + "1"
-    shop.supervisor.start()
-    job = shop.wait(shop.submit(inputs=named, parent=parent))
+    harness.supervisor.start()
+    job = harness.wait(harness.submit(inputs=named, parent=parent))
     assert (job.state, job.request.inputs, job.request.parent) == (JobState.DONE, named, parent)
-    record = shop.history.get(job.image_ids[0])
+    record = harness.history.get(job.image_ids[0])
     assert (record.request.inputs, record.request.parent) == (named, parent)
-    with Image.open(shop.history.file(record.id)) as image:
+    with Image.open(harness.history.file(record.id)) as image:
         assert [image.getpixel((9, y)) for y in (9, 60)] == [(200, 0, 0), (255, 255, 255)]
 
 
-def test_a_image_that_is_gone_fails_its_job_and_says_so(shop: Shop) -> None:
-    inputs = InputImages(shop.directory)
+def test_a_image_that_is_gone_fails_its_job_and_says_so(harness: JobHarness) -> None:
+    inputs = InputImages(harness.directory)
     digest = inputs.keep(png((1, 2, 3)))
     inputs.file(digest).unlink()
-    shop.supervisor.start()
-    job = shop.wait(shop.submit(inputs={"image": digest}))
+    harness.supervisor.start()
+    job = harness.wait(harness.submit(inputs={"image": digest}))
     assert job.state is JobState.FAILED and isinstance(job.error, InputImageError)
     assert digest in job.error.message("en")
 
 
-def test_a_job_of_an_older_version_has_no_inputs(shop: Shop) -> None:
-    job = JobQueue(shop.database).submit(make_request())
+def test_a_job_of_an_older_version_has_no_inputs(harness: JobHarness) -> None:
+    job = JobQueue(harness.database).submit(make_request())
     assert (job.request.inputs, job.request.parent) == ({}, "")
 
 
@@ -128,7 +128,7 @@ def test_options_of_a_control_image_that_contradict_each_other(changed: dict[str
     assert words in error.value.message("en")
 
 
-def test_inputs_that_fit_are_taken(shop: Shop) -> None:
+def test_inputs_that_fit_are_taken(harness: JobHarness) -> None:
     model = ModelInfo("m", {}, {}, None, 64, 64, 8, 0.0, 16, 1024, "ZImagePipeline", inputs=BOTH)
     request = GenerationRequest(prompt="x", inputs={"image": A, "mask_image": B}, parent="f" * 32)
     request_checks.check_inputs(request, model, size)

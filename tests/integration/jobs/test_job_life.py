@@ -11,10 +11,10 @@ from core.jobs.worker_process import LOG_FILE
 from core.storage.database import now
 from core.types import JobState, Phase
 from tests.conftest import SERVER
-from tests.integration.jobs.harness import Shop, wait_for
+from tests.integration.jobs.harness import JobHarness, wait_for
 
 
-def test_a_job_is_done_with_its_images(shared: Shop) -> None:
+def test_a_job_is_done_with_its_images(shared: JobHarness) -> None:
     job = shared.wait(shared.submit(num_images=2))
     assert job.state is JobState.DONE and job.error is None and job.position is None
     assert job.started_at and job.finished_at and job.created_at <= job.started_at <= job.finished_at
@@ -24,7 +24,7 @@ def test_a_job_is_done_with_its_images(shared: Shop) -> None:
     assert shared.queue.preview(job.id) is None
 
 
-def test_steps_and_their_previews_can_be_seen(shared: Shop) -> None:
+def test_steps_and_their_previews_can_be_seen(shared: JobHarness) -> None:
     job_id = shared.submit(fake_step_seconds=0.5, fake_decode_seconds=0.5)
     steps = {}
     while shared.queue.get(job_id).state.active:
@@ -39,7 +39,7 @@ def test_steps_and_their_previews_can_be_seen(shared: Shop) -> None:
     assert previews and all(preview[:4] == b"RIFF" for preview in previews)
 
 
-def test_first_come_first_served(shared: Shop) -> None:
+def test_first_come_first_served(shared: JobHarness) -> None:
     shared.queue.pause(True)
     ids = [shared.submit(fake_step_seconds=0.01) for _ in range(4)]
     assert [shared.queue.get(job_id).position for job_id in ids] == [1, 2, 3, 4]
@@ -49,7 +49,7 @@ def test_first_come_first_served(shared: Shop) -> None:
     assert [job.id for job in shared.queue.recent(4)] == ids[::-1]
 
 
-def test_a_queued_job_is_cancelled_at_once(shared: Shop) -> None:
+def test_a_queued_job_is_cancelled_at_once(shared: JobHarness) -> None:
     running = shared.submit(fake_step_seconds=0.3)
     shared.wait(running, JobState.RUNNING)
     waiting = shared.submit()
@@ -60,7 +60,7 @@ def test_a_queued_job_is_cancelled_at_once(shared: Shop) -> None:
     assert shared.queue.get(waiting).image_ids == ()
 
 
-def test_a_running_job_is_cancelled_within_a_step_and_keeps_its_finished_images(shared: Shop) -> None:
+def test_a_running_job_is_cancelled_within_a_step_and_keeps_its_finished_images(shared: JobHarness) -> None:
     job_id = shared.submit(num_images=3, fake_step_seconds=0.2)
     shared.until(job_id, lambda job: bool(job.progress and job.progress.image == 2 and job.progress.step >= 1))
     asked = shared.queue.cancel(job_id)
@@ -71,7 +71,7 @@ def test_a_running_job_is_cancelled_within_a_step_and_keeps_its_finished_images(
     assert job.progress.image == 2 and job.progress.step <= asked.progress.step + 1
 
 
-def test_cancelled_while_decoding_saves_nothing(shared: Shop) -> None:
+def test_cancelled_while_decoding_saves_nothing(shared: JobHarness) -> None:
     job_id = shared.submit(fake_decode_seconds=0.3)
     shared.until(job_id, lambda job: bool(job.progress and job.progress.phase is Phase.DECODE))
     shared.queue.cancel(job_id)
@@ -90,7 +90,7 @@ def test_cancelled_while_decoding_saves_nothing(shared: Shop) -> None:
     ],
 )
 def test_what_a_generation_raises_is_told_and_the_next_job_runs(
-    shared: Shop, failure: str, kind: type[StudioError], words: str
+    shared: JobHarness, failure: str, kind: type[StudioError], words: str
 ) -> None:
     failed = shared.wait(shared.submit(fake_fails=failure))
     assert failed.state is JobState.FAILED and type(failed.error) is kind
@@ -99,7 +99,7 @@ def test_what_a_generation_raises_is_told_and_the_next_job_runs(
     assert shared.wait(shared.submit()).state is JobState.DONE
 
 
-def test_a_traceback_is_in_the_log_and_no_prompt(shared: Shop) -> None:
+def test_a_traceback_is_in_the_log_and_no_prompt(shared: JobHarness) -> None:
     prompt = "the secret 'garden' 秘密花园"
     shared.wait(shared.submit(prompt, fake_fails="value"))
     log = (shared.directory / LOG_FILE).read_text("utf-8")
@@ -108,7 +108,7 @@ def test_a_traceback_is_in_the_log_and_no_prompt(shared: Shop) -> None:
 
 
 @pytest.mark.parametrize("stored", ["{broken", "[1]", '{"width": 64}', '{"prompt": "x", "width": "wide"}', '{"p": 1}'])
-def test_an_unreadable_request_fails_and_the_next_job_runs(shared: Shop, stored: str, dialect: str) -> None:
+def test_an_unreadable_request_fails_and_the_next_job_runs(shared: JobHarness, stored: str, dialect: str) -> None:
     if dialect == SERVER and stored == "{broken":
         pytest.skip("the column takes JSON alone")
     row = {"id": f"bad{hash(stored) % 10**8}", "request": stored, "now": now()}
@@ -127,7 +127,7 @@ def test_an_unreadable_request_fails_and_the_next_job_runs(shared: Shop, stored:
     assert row["id"] in [job.id for job in shared.queue.recent(5)]
 
 
-def test_the_model_stays_loaded_and_the_worker_says_so(shared: Shop) -> None:
+def test_the_model_stays_loaded_and_the_worker_says_so(shared: JobHarness) -> None:
     for _ in range(2):
         shared.wait(shared.submit())
     wait_for(lambda: shared.supervisor.status().state == "idle")

@@ -6,7 +6,7 @@ import pytest
 
 from core.errors import ModelFileError
 from core.jobs.worker_commands import ModelCommand, ModelCommands
-from tests.integration.jobs.harness import Shop, wait_for
+from tests.integration.jobs.harness import JobHarness, wait_for
 from tests.options import measured
 
 
@@ -35,18 +35,18 @@ def test_a_broken_file_is_no_wish(tmp_path, content):
 
 
 @pytest.mark.option("model.last_at_start")
-def test_load_switch_unload_and_the_last_one_at_the_next_start(shop, tmp_path):
-    shop.supervisor.start()
-    shop.worker_pid()
+def test_load_switch_unload_and_the_last_one_at_the_next_start(harness, tmp_path):
+    harness.supervisor.start()
+    harness.worker_pid()
     for model in ("one", "two"):
-        shop.supervisor.load(model, {})
-        wait_for(lambda model=model: shop.supervisor.status().model == model)
-    before = shop.supervisor.status()
-    shop.supervisor.unload()
-    after = wait_for(lambda: (now := shop.supervisor.status()).pid not in (None, before.pid) and now)
+        harness.supervisor.load(model, {})
+        wait_for(lambda model=model: harness.supervisor.status().model == model)
+    before = harness.supervisor.status()
+    harness.supervisor.unload()
+    after = wait_for(lambda: (now := harness.supervisor.status()).pid not in (None, before.pid) and now)
     assert after.model is None
-    shop.supervisor.stop()
-    again = Shop(tmp_path, **{"model.preload": True, "model.last_at_start": True})
+    harness.supervisor.stop()
+    again = JobHarness(tmp_path, **{"model.preload": True, "model.last_at_start": True})
     again.supervisor.start()
     try:
         wait_for(lambda: again.supervisor.status().model == "two")

@@ -14,14 +14,14 @@ from core.jobs.exit_reasons import actor_gone, node_gone
 from core.studio import bootstrap
 from core.studio.bootstrap import build_studio
 from core.types import JobState
-from tests.integration.jobs.harness import Shop, make_settings, wait_for
+from tests.integration.jobs.harness import JobHarness, make_settings, wait_for
 from tests.options import measured
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="kills with POSIX signals")
 
 
 @pytest.fixture
-def two(on_ray: Shop):
+def two(on_ray: JobHarness):
     """The Ray of this folder with two workers, brought about as a page does it, and with one afterwards."""
     on_ray.worker_pid()
     on_ray.supervisor.add_worker(on_ray.supervisor.status().nodes[0].id)
@@ -31,12 +31,12 @@ def two(on_ray: Shop):
     resting(on_ray, 1)
 
 
-def resting(shop: Shop, count: int) -> None:
-    wait_for(lambda: [worker.state for worker in shop.supervisor.status().workers] == ["idle"] * count)
+def resting(harness: JobHarness, count: int) -> None:
+    wait_for(lambda: [worker.state for worker in harness.supervisor.status().workers] == ["idle"] * count)
 
 
 @pytest.mark.option("worker.executor", "worker.ray_workers")
-def test_a_job_is_spread_over_the_workers_each_image_in_its_place_and_what_they_are_is_seen(two: Shop) -> None:
+def test_a_job_is_spread_over_the_workers_each_image_in_its_place_and_what_they_are_is_seen(two: JobHarness) -> None:
     job_id = two.submit(num_images=6, fake_step_seconds=0.25)
     both = two.until(job_id, lambda job: bool(job.progress and job.progress.workers == 2))
     assert both.progress and both.progress.images == 6
@@ -62,7 +62,7 @@ def test_a_job_is_spread_over_the_workers_each_image_in_its_place_and_what_they_
 
 
 @posix
-def test_the_job_of_a_killed_worker_is_run_again_once_and_no_image_is_made_twice(two: Shop) -> None:
+def test_the_job_of_a_killed_worker_is_run_again_once_and_no_image_is_made_twice(two: JobHarness) -> None:
     job_id, following = two.submit(num_images=5, fake_step_seconds=0.1), two.submit()
     two.until(job_id, lambda job: len(job.image_ids) == 2)
     victim = wait_for(lambda: next((w for w in two.supervisor.status().workers if w.job == job_id), None))
@@ -78,7 +78,7 @@ def test_the_job_of_a_killed_worker_is_run_again_once_and_no_image_is_made_twice
 
 
 @posix
-def test_ray_listens_on_this_machine_only(on_ray: Shop) -> None:
+def test_ray_listens_on_this_machine_only(on_ray: JobHarness) -> None:
     family = psutil.Process(on_ray.worker_pid())
     ports = []
     for process in (family, *family.children(recursive=True)):
@@ -100,12 +100,12 @@ def test_a_cluster_that_is_not_there_is_said_on_every_page(tmp_path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"  # nobody listens there
-        shop = Shop(tmp_path, **{"worker.executor": "ray", "worker.ray_address": address})
+        harness = JobHarness(tmp_path, **{"worker.executor": "ray", "worker.ray_address": address})
         try:
-            shop.supervisor.start()
-            trouble = wait_for(lambda: shop.supervisor.status().trouble)
+            harness.supervisor.start()
+            trouble = wait_for(lambda: harness.supervisor.status().trouble)
         finally:
-            shop.close()
+            harness.close()
     assert "the Ray cluster cannot be reached" in trouble.message("en") and "无法连接 Ray 集群" in trouble.message("zh")
 
 

@@ -15,22 +15,22 @@ from core.errors import SharedStorageError
 from core.history.pending import PendingImages
 from core.types import HistoryQuery, JobState
 from tests import object_store, postgres
-from tests.integration.jobs.harness import Shop, wait_for
+from tests.integration.jobs.harness import JobHarness, wait_for
 from tests.integration.jobs.switched_proxy import SwitchedProxy
 from tests.integration.jobs.test_full_disk import fill
 
 
-def check_all_done(shop: Shop, jobs: list[str], images: int) -> None:
+def check_all_done(harness: JobHarness, jobs: list[str], images: int) -> None:
     """All jobs are done, each image is there once."""
     for job_id in jobs:
-        job = shop.wait(job_id)
+        job = harness.wait(job_id)
         assert (job.state, job.error) == (JobState.DONE, None)
-        assert [shop.history.get(image).place for image in job.image_ids] == list(range(1, images + 1))
-    page = shop.history.search(HistoryQuery(limit=100))
+        assert [harness.history.get(image).place for image in job.image_ids] == list(range(1, images + 1))
+    page = harness.history.search(HistoryQuery(limit=100))
     assert page.total == images * len(jobs) and not any(record.missing for record in page.records)
-    names = [entry.name for folder in shop.store.folders() for entry in shop.store.entries(folder)]
+    names = [entry.name for folder in harness.store.folders() for entry in harness.store.entries(folder)]
     assert len([name for name in names if name.startswith("20") and name.endswith(".png")]) == page.total
-    assert PendingImages(shop.directory).all() == []
+    assert PendingImages(harness.directory).all() == []
 
 
 @pytest.fixture
@@ -45,20 +45,20 @@ def server() -> Iterator[postgres.Server]:
     "seconds", [2, pytest.param(20, marks=pytest.mark.slow), pytest.param(300, marks=pytest.mark.slow)]
 )
 def test_database_restart(server: postgres.Server, tmp_path: Path, seconds: int) -> None:
-    shop = Shop(tmp_path, place=server.url(server.create()))
-    shop.supervisor.start()
+    harness = JobHarness(tmp_path, place=server.url(server.create()))
+    harness.supervisor.start()
     try:
-        pid = shop.worker_pid()
-        jobs = [shop.submit(f"house {k}", num_images=3, fake_step_seconds=0.1) for k in range(3)]
+        pid = harness.worker_pid()
+        jobs = [harness.submit(f"house {k}", num_images=3, fake_step_seconds=0.1) for k in range(3)]
         for made in (1, 2):  # in the middle of two jobs
-            shop.until(jobs[made - 1], lambda job: len(job.image_ids) >= 1)
+            harness.until(jobs[made - 1], lambda job: len(job.image_ids) >= 1)
             server.stop()
             time.sleep(seconds)
             server.start()
-        check_all_done(shop, jobs, 3)
-        assert shop.worker_pid() == pid and sum(shop.queue.get(job_id).crashes for job_id in jobs) == 0
+        check_all_done(harness, jobs, 3)
+        assert harness.worker_pid() == pid and sum(harness.queue.get(job_id).crashes for job_id in jobs) == 0
     finally:
-        shop.close()
+        harness.close()
 
 
 @pytest.mark.slow
@@ -67,16 +67,16 @@ def test_database_at_another_address(server: postgres.Server, tmp_path: Path, mo
     monkeypatch.setenv("PGPASSWORD", postgres.PASSWORD)
     first, second = (SwitchedProxy("127.0.0.1", server.port, mode) for mode in ("on", "off"))
     hosts = f"host=127.0.0.1,127.0.0.1&port={first.port},{second.port}"
-    shop = Shop(tmp_path, place=f"postgresql://studio@/{server.create()}?{hosts}")
-    shop.supervisor.start()
+    harness = JobHarness(tmp_path, place=f"postgresql://studio@/{server.create()}?{hosts}")
+    harness.supervisor.start()
     try:
-        jobs = [shop.submit(f"house {k}", num_images=3, fake_step_seconds=0.1) for k in range(3)]
-        shop.until(jobs[0], lambda job: len(job.image_ids) >= 1)
+        jobs = [harness.submit(f"house {k}", num_images=3, fake_step_seconds=0.1) for k in range(3)]
+        harness.until(jobs[0], lambda job: len(job.image_ids) >= 1)
         first.switch("off")
         second.switch("on")
-        check_all_done(shop, jobs, 3)
+        check_all_done(harness, jobs, 3)
     finally:
-        shop.close()
+        harness.close()
         first.close()
         second.close()
 
@@ -91,17 +91,17 @@ def test_full_disk_of_the_database_server(server: postgres.Server, tmp_path: Pat
     shutil.chown(place, server.socket.owner())
     server.say(f"CREATE TABLESPACE small LOCATION '{place}'")
     server.say("CREATE DATABASE crowded TEMPLATE template0 TABLESPACE small")
-    shop = Shop(tmp_path, place=server.url("crowded"))
-    shop.supervisor.start()
+    harness = JobHarness(tmp_path, place=server.url("crowded"))
+    harness.supervisor.start()
     try:
-        jobs = [shop.submit(f"house {k}", num_images=20, fake_step_seconds=0.01) for k in range(2)]
-        shop.until(jobs[0], lambda job: len(job.image_ids) >= 1)
+        jobs = [harness.submit(f"house {k}", num_images=20, fake_step_seconds=0.01) for k in range(2)]
+        harness.until(jobs[0], lambda job: len(job.image_ids) >= 1)
         fill(place / "filler")
         wait_for(lambda: PendingImages(tmp_path).all())
         (place / "filler").unlink()
-        check_all_done(shop, jobs, 20)
+        check_all_done(harness, jobs, 20)
     finally:
-        shop.close()
+        harness.close()
         server.stop()
         subprocess.run(["umount", "--lazy", place], check=True)
 
@@ -117,68 +117,68 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[SwitchedProxy]:
         proxy.close()
 
 
-def begin(tmp_path: Path) -> tuple[Shop, list[str]]:
+def begin(tmp_path: Path) -> tuple[JobHarness, list[str]]:
     """Three jobs of three images each; the first has its first image."""
-    shop = Shop(tmp_path, storage=f"s3://{object_store.BUCKET}/{tmp_path.name}")
-    shop.supervisor.start()
-    jobs = [shop.submit(f"house {k}", num_images=3, fake_step_seconds=0.05) for k in range(3)]
-    shop.until(jobs[0], lambda job: len(job.image_ids) >= 1)
-    return shop, jobs
+    harness = JobHarness(tmp_path, storage=f"s3://{object_store.BUCKET}/{tmp_path.name}")
+    harness.supervisor.start()
+    jobs = [harness.submit(f"house {k}", num_images=3, fake_step_seconds=0.05) for k in range(3)]
+    harness.until(jobs[0], lambda job: len(job.image_ids) >= 1)
+    return harness, jobs
 
 
 @pytest.mark.parametrize(
     "mode", ["off", pytest.param("503", marks=pytest.mark.slow), pytest.param("hang", marks=pytest.mark.slow)]
 )
 def test_store_away_keeps_jobs_waiting(store: SwitchedProxy, tmp_path: Path, mode: str) -> None:
-    shop, jobs = begin(tmp_path)
+    harness, jobs = begin(tmp_path)
     try:
         store.switch(mode)
-        waiting = shop.until(jobs[0], lambda job: isinstance(job.error, SharedStorageError))
+        waiting = harness.until(jobs[0], lambda job: isinstance(job.error, SharedStorageError))
         assert waiting.state is JobState.RUNNING
         wait_for(lambda: len(PendingImages(tmp_path).all(jobs[0])) == 2)
-        assert [shop.queue.get(job_id).state for job_id in jobs[1:]] == [JobState.QUEUED] * 2
+        assert [harness.queue.get(job_id).state for job_id in jobs[1:]] == [JobState.QUEUED] * 2
         store.switch("on")
-        check_all_done(shop, jobs, 3)
+        check_all_done(harness, jobs, 3)
     finally:
-        shop.close()
+        harness.close()
 
 
 @pytest.mark.slow
 def test_a_slow_store_delays_jobs(store: SwitchedProxy, tmp_path: Path) -> None:
-    shop, jobs = begin(tmp_path)
+    harness, jobs = begin(tmp_path)
     try:
         store.switch("slow")
         for job_id in jobs:
-            shop.wait(job_id)
+            harness.wait(job_id)
         store.switch("on")
-        check_all_done(shop, jobs, 3)
+        check_all_done(harness, jobs, 3)
     finally:
-        shop.close()
+        harness.close()
 
 
 @pytest.mark.slow
 def test_pending_images_survive_a_restart(store: SwitchedProxy, tmp_path: Path) -> None:
-    shop, jobs = begin(tmp_path)
+    harness, jobs = begin(tmp_path)
     try:
         store.switch("off")
         wait_for(lambda: len(PendingImages(tmp_path).all(jobs[0])) == 2)
         kept = {image.id for image in PendingImages(tmp_path).all()}
-        shop.supervisor.stop()
+        harness.supervisor.stop()
         store.switch("on")
-        shop.supervisor.start()
-        shop.wait(jobs[0])
-        assert kept <= set(shop.queue.get(jobs[0]).image_ids)
-        check_all_done(shop, jobs, 3)
+        harness.supervisor.start()
+        harness.wait(jobs[0])
+        assert kept <= set(harness.queue.get(jobs[0]).image_ids)
+        check_all_done(harness, jobs, 3)
     finally:
-        shop.close()
+        harness.close()
 
 
 def test_cancelled_while_the_store_is_away(store: SwitchedProxy, tmp_path: Path) -> None:
-    shop, jobs = begin(tmp_path)
+    harness, jobs = begin(tmp_path)
     try:
         store.switch("off")
         wait_for(lambda: len(PendingImages(tmp_path).all(jobs[0])) == 2)
-        shop.queue.cancel(jobs[0])
-        assert shop.wait(jobs[0]).state is JobState.CANCELLED
+        harness.queue.cancel(jobs[0])
+        assert harness.wait(jobs[0]).state is JobState.CANCELLED
     finally:
-        shop.close()
+        harness.close()

@@ -18,66 +18,66 @@ from core.inference.generator import build_generator
 from core.jobs.generator_protocol import LazyGenerator
 from core.jobs.runner import STATES, JobRunner
 from core.types import Job, JobState, Phase
-from tests.integration.jobs.harness import Shop, make_request, wait_for, wait_until_gone
+from tests.integration.jobs.harness import JobHarness, make_request, wait_for, wait_until_gone
 
 REAL = "core.inference.generator:build_generator"
 STEPS = 24
 
 
 @pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobHarness]:
     """The embedded model in a worker of its own."""
-    shop = Shop(tmp_path_factory.mktemp("outputs"), generator=REAL)
-    shop.supervisor.start()
-    yield shop
-    shop.close()
+    harness = JobHarness(tmp_path_factory.mktemp("outputs"), generator=REAL)
+    harness.supervisor.start()
+    yield harness
+    harness.close()
 
 
-def submit(shop: Shop, side: int = 256, steps: int = STEPS, **options: object) -> str:
+def submit(harness: JobHarness, side: int = 256, steps: int = STEPS, **options: object) -> str:
     request = make_request("a red house, day", width=side, height=side, num_inference_steps=steps)
-    return shop.queue.submit(replace(request, options={**request.options, **options})).id
+    return harness.queue.submit(replace(request, options={**request.options, **options})).id
 
 
-def pixels(shop: Shop, job: Job) -> np.ndarray:
+def pixels(harness: JobHarness, job: Job) -> np.ndarray:
     (image,) = job.image_ids
-    return np.asarray(Image.open(shop.history.file(image)))
+    return np.asarray(Image.open(harness.history.file(image)))
 
 
-def at_step(shop: Shop, job_id: str, step: int) -> None:
-    shop.until(job_id, lambda job: bool(job.progress and job.progress.phase is Phase.STEPS and job.progress.step >= step))
+def at_step(harness: JobHarness, job_id: str, step: int) -> None:
+    harness.until(job_id, lambda job: bool(job.progress and job.progress.phase is Phase.STEPS and job.progress.step >= step))
 
 
-def test_a_paused_image_has_the_pixels_of_a_whole_one(shop: Shop) -> None:
+def test_a_paused_image_has_the_pixels_of_a_whole_one(harness: JobHarness) -> None:
     """In one process, without a worker that has to start: the runner, the queue, the store and the generator."""
     generator = build_generator(PROJECT_ROOT / "configs")
     asked: list[str] = []
 
     def pause(state: str) -> None:
         """Once the fourth step has been told of."""
-        progress = shop.queue.get(asked[-1]).progress
+        progress = harness.queue.get(asked[-1]).progress
         if len(asked) == 2 and progress and progress.phase is Phase.STEPS and progress.step == 4:
-            shop.queue.pause_job(asked[-1], True)
+            harness.queue.pause_job(asked[-1], True)
 
     def run() -> Job:
-        runner = JobRunner("w", shop.database, shop.directory, LazyGenerator(lambda: generator), pause, Event())
+        runner = JobRunner("w", harness.database, harness.directory, LazyGenerator(lambda: generator), pause, Event())
         runner.run_next()
-        return shop.queue.get(asked[-1])
+        return harness.queue.get(asked[-1])
 
-    asked.append(submit(shop, 64, 8))
-    whole = pixels(shop, run())
-    asked.append(submit(shop, 64, 8))
+    asked.append(submit(harness, 64, 8))
+    whole = pixels(harness, run())
+    asked.append(submit(harness, 64, 8))
     held = run()
     assert held.held and held.state is JobState.QUEUED
-    assert list((shop.directory / STATES / held.id).glob("*.safetensors"))
-    shop.queue.pause_job(held.id, False)
+    assert list((harness.directory / STATES / held.id).glob("*.safetensors"))
+    harness.queue.pause_job(held.id, False)
     asked.append(held.id)
     done = run()
-    assert done.state is JobState.DONE and np.array_equal(pixels(shop, done), whole)
-    assert shop.history.get(done.image_ids[0]).effective["resume.resumed_at"][0] >= 4
+    assert done.state is JobState.DONE and np.array_equal(pixels(harness, done), whole)
+    assert harness.history.get(done.image_ids[0]).effective["resume.resumed_at"][0] >= 4
 
 
 @pytest.mark.slow
-def test_paused_and_killed_images_have_the_pixels_of_a_whole_one(real: Shop) -> None:
+def test_paused_and_killed_images_have_the_pixels_of_a_whole_one(real: JobHarness) -> None:
     whole = pixels(real, real.wait(submit(real), JobState.DONE))
     states = real.directory / STATES
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from core.storage.input_images import InputImages
 from core.types import HistoryQuery, JobState
-from tests.integration.jobs.harness import Shop, wait_for
+from tests.integration.jobs.harness import JobHarness, wait_for
 from tests.integration.jobs.test_inputs import png
 
 pytestmark = [  # test_on_ray and test_two_apps show each half by default
@@ -23,7 +23,7 @@ pytestmark = [  # test_on_ray and test_two_apps show each half by default
 
 
 @pytest.fixture(params=["server", "object store", "server and object store"])
-def two(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
+def two(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[JobHarness]:
     """Two workers on Ray over what the name says."""
     place, storage = "", ""
     if "server" in request.param:
@@ -31,14 +31,14 @@ def two(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
         place = server.url(server.create())
     if "object store" in request.param:
         storage = f"{request.getfixturevalue('object_store')}/{tmp_path.name}"
-    shop = Shop(tmp_path, place=place, storage=storage, **{"worker.executor": "ray", "worker.ray_workers": 2})
-    shop.supervisor.start()
-    wait_for(lambda: [worker.state for worker in shop.supervisor.status().workers] == ["idle"] * 2)
-    yield shop
-    shop.close()
+    harness = JobHarness(tmp_path, place=place, storage=storage, **{"worker.executor": "ray", "worker.ray_workers": 2})
+    harness.supervisor.start()
+    wait_for(lambda: [worker.state for worker in harness.supervisor.status().workers] == ["idle"] * 2)
+    yield harness
+    harness.close()
 
 
-def test_a_job_is_spread_survives_a_worker_and_its_images_are_where_they_belong(two: Shop) -> None:
+def test_a_job_is_spread_survives_a_worker_and_its_images_are_where_they_belong(two: JobHarness) -> None:
     sketch = InputImages(two.store).keep(png((200, 0, 0)))
     job_id = two.submit(num_images=6, fake_step_seconds=0.1, inputs={"image": sketch})
     two.until(job_id, lambda job: len(job.image_ids) == 2)

@@ -22,7 +22,7 @@ from core.jobs.worker import Worker
 from core.jobs.worker_process import WorkerConfig
 from core.types import JobState, Phase
 from tests.integration.jobs.fake_generator import FakeGenerator
-from tests.integration.jobs.harness import Shop, make_settings
+from tests.integration.jobs.harness import JobHarness, make_settings
 
 
 class Planted:
@@ -43,10 +43,10 @@ class Planted:
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Shop]:
-    shop = Shop(tmp_path)
-    yield shop
-    shop.database.close()
+def harness(tmp_path: Path) -> Iterator[JobHarness]:
+    harness = JobHarness(tmp_path)
+    yield harness
+    harness.database.close()
 
 
 @pytest.mark.option("gpu.share")
@@ -130,12 +130,12 @@ def test_nvml_reads_the_gpu_that_cuda_uses(monkeypatch: pytest.MonkeyPatch) -> N
     assert found == [[0, 1], [2, "GPU-5a"], ["GPU-5a", 0]]
 
 
-def test_a_worker_gives_the_gpu_back_within_a_step_and_continues_later(shop: Shop) -> None:
+def test_a_worker_gives_the_gpu_back_within_a_step_and_continues_later(harness: JobHarness) -> None:
     """The real worker in this process; the model is a fake one, which looks at every step whether it is to stop."""
-    planted = Planted(shop.directory)
-    config = WorkerConfig("w", os.getpid(), shop.directory, shop.directory, planted.settings.values)
-    worker = Worker(config, shop.database, FakeGenerator, Event(), planted.tenant)
-    planted.tenant._is_given_back = shop.queue.is_given_back
+    planted = Planted(harness.directory)
+    config = WorkerConfig("w", os.getpid(), harness.directory, harness.directory, planted.settings.values)
+    worker = Worker(config, harness.database, FakeGenerator, Event(), planted.tenant)
+    planted.tenant._is_given_back = harness.queue.is_given_back
     looks: list[int] = []
     report = worker._runner._report
 
@@ -144,25 +144,25 @@ def test_a_worker_gives_the_gpu_back_within_a_step_and_continues_later(shop: Sho
         if progress.phase is Phase.STEPS:
             looks.append(progress.step)
             if len(looks) == 2:
-                shop.queue.give_back(True)
+                harness.queue.give_back(True)
                 planted.tenant._told = (-1.0, None)
 
     worker._runner._report = seen  # type: ignore[method-assign]
-    job = shop.submit()
+    job = harness.submit()
     worker._turn()
-    waiting = shop.queue.get(job)
+    waiting = harness.queue.get(job)
     assert waiting.state is JobState.QUEUED and not waiting.held and not waiting.image_ids
     assert len(looks) <= 3, "at most one step more"
     assert worker._turn() == EXIT_IDLE, "the model leaves with its process"
     status = worker._status("yielding")
     assert "given back" in status.yields_to["en"] and "GPU 已让出" in status.yields_to["zh"]
-    again = Worker(config, shop.database, FakeGenerator, Event(), planted.tenant)
+    again = Worker(config, harness.database, FakeGenerator, Event(), planted.tenant)
     again._turn()
-    assert shop.queue.get(job).state is JobState.QUEUED, "nothing begins meanwhile"
-    shop.queue.give_back(False)
+    assert harness.queue.get(job).state is JobState.QUEUED, "nothing begins meanwhile"
+    harness.queue.give_back(False)
     planted.tenant._told = (-1.0, None)
     again._turn()
-    assert shop.queue.get(job).state is JobState.DONE
+    assert harness.queue.get(job).state is JobState.DONE
 
 
 def test_readings_of_nvml_and_of_the_memory() -> None:

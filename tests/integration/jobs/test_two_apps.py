@@ -23,7 +23,7 @@ from core.jobs.worker_registry import WorkerRegistry, requeue_abandoned, requeue
 from core.storage.database import moment, now, timestamp
 from core.storage.tables import jobs, workers
 from core.types import HistoryQuery, JobState, WorkerStatus
-from tests.integration.jobs.harness import Shop, wait_for
+from tests.integration.jobs.harness import JobHarness, wait_for
 from tests.integration.jobs.test_kills import active_or_parked
 from tests.postgres import Server
 
@@ -49,15 +49,15 @@ class App:
             self.process.wait()
 
 
-def worker_pids(shop: Shop) -> list[int]:
-    with shop.database.reading() as connection:
+def worker_pids(harness: JobHarness) -> list[int]:
+    with harness.database.reading() as connection:
         rows = connection.execute(select(workers)).all()
     return [row.pid for row in rows if is_alive(row.pid, row.status["process_started"])]
 
 
-def at_work(shop: Shop) -> set[str]:
+def at_work(harness: JobHarness) -> set[str]:
     """The workers that live and have a job in work."""
-    return shop.queue.busy_workers() & WorkerRegistry(shop.database).living()
+    return harness.queue.busy_workers() & WorkerRegistry(harness.database).living()
 
 
 @pytest.fixture
@@ -68,9 +68,9 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return f"{request.getfixturevalue('object_store')}/{tmp_path.name}"
 
 
-def stored(shop: Shop) -> set[str]:
+def stored(harness: JobHarness) -> set[str]:
     """The names of the images in the storage."""
-    files = shop.store
+    files = harness.store
     return {entry.name for folder in files.folders() if folder.startswith("20") for entry in files.entries(folder)
             if entry.name.endswith(".png")}  # fmt: skip
 
@@ -90,10 +90,10 @@ def test_after_any_kills_there_are_exactly_the_images_asked_for(
 ) -> None:
     dice = random.Random(20_261_125)
     place = postgres.url(postgres.create())
-    shop = Shop(tmp_path / "looks", place=place, storage=storage)
+    harness = JobHarness(tmp_path / "looks", place=place, storage=storage)
     apps = [App(tmp_path / name, place, storage) for name in "ab"]
     asked = {
-        shop.submit(num_images=images, seed=1000 * k, fake_step_seconds=0.04): images
+        harness.submit(num_images=images, seed=1000 * k, fake_step_seconds=0.04): images
         for k, images in enumerate(dice.choices((1, 2, 3), k=count), start=1)
     }
     hits, parked = Counter[str](), Counter[str]()
@@ -102,14 +102,14 @@ def test_after_any_kills_there_are_exactly_the_images_asked_for(
         for _ in range(kills):
             for app in apps:
                 app.open()
-            wait_for(lambda: at_work(shop) or not shop.queue.active(1))
+            wait_for(lambda: at_work(harness) or not harness.queue.active(1))
             time.sleep(dice.uniform(0.0, 0.8))
-            makers |= at_work(shop)
+            makers |= at_work(harness)
             victim = dice.choice(("app", "worker", "all"))
             hits[victim] += 1
-            hits["in mid job"] += bool(at_work(shop))
+            hits["in mid job"] += bool(at_work(harness))
             if victim != "app":
-                for pid in worker_pids(shop)[: None if victim == "all" else 1]:
+                for pid in worker_pids(harness)[: None if victim == "all" else 1]:
                     with suppress(psutil.NoSuchProcess):
                         psutil.Process(pid).kill()
             if victim != "worker":
@@ -117,67 +117,67 @@ def test_after_any_kills_there_are_exactly_the_images_asked_for(
                     app.kill()
         for app in apps:
             app.open()
-        while active_or_parked(shop, asked, parked):
-            makers |= at_work(shop)
+        while active_or_parked(harness, asked, parked):
+            makers |= at_work(harness)
             time.sleep(0.05)
     finally:
         for app in apps:
             app.kill()
-        wait_for(lambda: not worker_pids(shop))
+        wait_for(lambda: not worker_pids(harness))
     print(dict(hits), f"workers that drew: {len(makers)}, parked and retried: {len(parked)}")
-    made = [shop.queue.get(job_id) for job_id in asked]
+    made = [harness.queue.get(job_id) for job_id in asked]
     assert {job.state for job in made} == {JobState.DONE}
-    seeds = [[shop.history.get(image).request.seed for image in job.image_ids] for job in made]
+    seeds = [[harness.history.get(image).request.seed for image in job.image_ids] for job in made]
     assert seeds == [[1000 * k + n for n in range(images)] for k, images in enumerate(asked.values(), start=1)]
-    shop.history.reconcile()
-    page = shop.history.search(HistoryQuery(limit=500))
-    files = stored(shop)
+    harness.history.reconcile()
+    page = harness.history.search(HistoryQuery(limit=500))
+    files = stored(harness)
     assert page.total == sum(asked.values()) == len(files)
     assert {record.file for record in page.records} == files and not any(record.missing for record in page.records)
     assert len(makers) >= 2
-    shop.close()
+    harness.close()
 
 
 @pytest.mark.parametrize("storage", ["mounted folder", "object store"], indirect=True)
 @pytest.mark.slow
 def test_both_draw_at_once_and_the_first_that_came_begins_first(postgres: Server, storage: str, tmp_path: Path) -> None:
     place = postgres.url(postgres.create())
-    shop = Shop(tmp_path / "looks", place=place, storage=storage)
+    harness = JobHarness(tmp_path / "looks", place=place, storage=storage)
     apps = [App(tmp_path / name, place, storage) for name in "ab"]
-    ids = [shop.submit(seed=k, fake_step_seconds=0.2) for k in range(6)]
+    ids = [harness.submit(seed=k, fake_step_seconds=0.2) for k in range(6)]
     try:
         for app in apps:
             app.open()
-        wait_for(lambda: len(shop.queue.busy_workers()) == 2)
-        ended = [shop.wait(job_id) for job_id in ids]
+        wait_for(lambda: len(harness.queue.busy_workers()) == 2)
+        ended = [harness.wait(job_id) for job_id in ids]
     finally:
         for app in apps:
             app.kill()
     began = [job.started_at for job in ended if job.started_at]
     assert began == sorted(began) and all(len(job.image_ids) == 1 and job.crashes == 0 for job in ended)
-    shop.close()
+    harness.close()
 
 
 def test_the_jobs_of_a_machine_that_is_gone_are_taken_over_and_those_of_one_that_lives_are_not(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
+    harness: JobHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    registry, job_id = WorkerRegistry(shop.database), shop.submit()
+    registry, job_id = WorkerRegistry(harness.database), harness.submit()
     with monkeypatch.context() as there:
         there.setattr(registry_module.socket, "gethostname", lambda: "another machine")
         registry.write("far", WorkerStatus("busy", 1), 0)
-    with shop.database.writing() as connection:  # no process of this machine has its pid
+    with harness.database.writing() as connection:  # no process of this machine has its pid
         connection.execute(update(workers).values(pid=2**22 + 1))
-    shop.queue.claim("far")
-    requeue_abandoned(shop.queue, registry, MACHINE_GONE)
-    assert requeue_lost(shop.queue, registry, MACHINE_GONE) == 0 and registry.latest().state == "busy"
-    assert shop.queue.get(job_id).state is JobState.LOADING
-    with shop.database.writing() as connection:
+    harness.queue.claim("far")
+    requeue_abandoned(harness.queue, registry, MACHINE_GONE)
+    assert requeue_lost(harness.queue, registry, MACHINE_GONE) == 0 and registry.latest().state == "busy"
+    assert harness.queue.get(job_id).state is JobState.LOADING
+    with harness.database.writing() as connection:
         present = moment(now())
         assert present is not None
         long_ago = timestamp(present - timedelta(seconds=registry_module.AWAY_SECONDS + 1))
         connection.execute(update(workers).values(updated_at=long_ago))
-    assert requeue_lost(shop.queue, registry, MACHINE_GONE) == 1 and registry.known() == set()
-    job = shop.queue.get(job_id)
+    assert requeue_lost(harness.queue, registry, MACHINE_GONE) == 1 and registry.known() == set()
+    job = harness.queue.get(job_id)
     assert job.state is JobState.QUEUED and job.crashes == 1 and "its machine" in str(job.error)
-    with shop.database.reading() as connection:
+    with harness.database.reading() as connection:
         assert connection.scalar(select(jobs.c.worker)) is None

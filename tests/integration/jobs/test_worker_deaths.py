@@ -33,7 +33,7 @@ from core.jobs.worker_process import WorkerConfig
 from core.jobs.worker_registry import WorkerRegistry
 from core.types import GeneratedImage, JobState
 from tests.integration.jobs.fake_generator import DEADLY, FakeGenerator
-from tests.integration.jobs.harness import FAKE, Shop, make_request, wait_for, wait_until_gone
+from tests.integration.jobs.harness import FAKE, JobHarness, make_request, wait_for, wait_until_gone
 from tests.options import measured
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="kills with POSIX signals")
@@ -44,146 +44,146 @@ DEAF = {"fake_fails": "deaf"}  # the second step hears nothing for a minute
 
 
 @posix
-def test_the_job_of_a_killed_worker_goes_on_and_no_image_is_made_twice(shop: Shop) -> None:
-    shop.supervisor.start()
-    pid = shop.worker_pid()
-    job_id, following = shop.submit(num_images=3, fake_step_seconds=0.05), shop.submit()
-    kept = shop.until(job_id, lambda job: len(job.image_ids) == 1).image_ids[0]
+def test_the_job_of_a_killed_worker_goes_on_and_no_image_is_made_twice(harness: JobHarness) -> None:
+    harness.supervisor.start()
+    pid = harness.worker_pid()
+    job_id, following = harness.submit(num_images=3, fake_step_seconds=0.05), harness.submit()
+    kept = harness.until(job_id, lambda job: len(job.image_ids) == 1).image_ids[0]
     os.kill(pid, signal.SIGKILL)
-    waiting = shop.until(job_id, lambda job: job.state is JobState.QUEUED)
+    waiting = harness.until(job_id, lambda job: job.state is JobState.QUEUED)
     assert isinstance(waiting.error, WorkerDiedError) and "signal 9: killed" in waiting.error.message("en")
     assert "信号 9，被强制结束" in waiting.error.message("zh") and "killed" not in waiting.error.message("zh")
-    assert (waiting.crashes, waiting.position) == (1, 1) and shop.queue.preview(job_id) is None
-    job = shop.wait(job_id)
+    assert (waiting.crashes, waiting.position) == (1, 1) and harness.queue.preview(job_id) is None
+    job = harness.wait(job_id)
     assert job.state is JobState.DONE and job.error is None
-    assert [shop.history.get(image).request.seed for image in job.image_ids] == [7, 8, 9]
+    assert [harness.history.get(image).request.seed for image in job.image_ids] == [7, 8, 9]
     assert job.image_ids[0] == kept
-    assert shop.wait(following).state is JobState.DONE
-    assert shop.worker_pid() != pid
+    assert harness.wait(following).state is JobState.DONE
+    assert harness.worker_pid() != pid
 
 
 @pytest.mark.slow
-def test_a_job_that_workers_die_of_three_times_has_failed_and_the_next_one_runs(shop: Shop) -> None:
-    shop.supervisor.start()
-    job = shop.wait(shop.submit(fake_fails="exit"))
+def test_a_job_that_workers_die_of_three_times_has_failed_and_the_next_one_runs(harness: JobHarness) -> None:
+    harness.supervisor.start()
+    job = harness.wait(harness.submit(fake_fails="exit"))
     assert job.state is JobState.FAILED and isinstance(job.error, CrashLoopError) and job.crashes == 3
     assert "3 times" in str(job.error) and "exit code 3" in str(job.error)
-    assert shop.wait(shop.submit()).state is JobState.DONE
-    assert shop.queue.retry(job.id).crashes == 0
+    assert harness.wait(harness.submit()).state is JobState.DONE
+    assert harness.queue.retry(job.id).crashes == 0
 
 
 @pytest.mark.slow
-def test_a_card_that_failed_gets_a_new_worker_and_the_job_is_tried_again(shop: Shop) -> None:
-    shop.supervisor.start()
-    pid = shop.worker_pid()
-    job = shop.wait(shop.submit(fake_fails="card"))
+def test_a_card_that_failed_gets_a_new_worker_and_the_job_is_tried_again(harness: JobHarness) -> None:
+    harness.supervisor.start()
+    pid = harness.worker_pid()
+    job = harness.wait(harness.submit(fake_fails="card"))
     assert job.state is JobState.FAILED and job.crashes == 3
     assert "CUDA error: device-side assert triggered" in str(job.error)
-    assert shop.wait(shop.submit()).state is JobState.DONE and shop.worker_pid() != pid
+    assert harness.wait(harness.submit()).state is JobState.DONE and harness.worker_pid() != pid
 
 
 @pytest.mark.option("worker.timeout")
 def test_a_worker_that_hangs_is_ended_and_the_job_told_why(tmp_path: Path) -> None:
-    shop = Shop(tmp_path, **{"worker.timeout": 1.0})
+    harness = JobHarness(tmp_path, **{"worker.timeout": 1.0})
     try:
-        shop.supervisor.start()
-        job_id = shop.submit(**DEAF)
-        job = shop.until(job_id, lambda job: job.crashes == 1)
+        harness.supervisor.start()
+        job_id = harness.submit(**DEAF)
+        job = harness.until(job_id, lambda job: job.crashes == 1)
         assert "no step in 1 s" in str(job.error) and job.error and "1 秒内没有任何进展" in job.error.message("zh")
-        shop.queue.cancel(job_id)
-        assert shop.wait(job_id).state is JobState.CANCELLED
-        assert shop.wait(shop.submit()).state is JobState.DONE
+        harness.queue.cancel(job_id)
+        assert harness.wait(job_id).state is JobState.CANCELLED
+        assert harness.wait(harness.submit()).state is JobState.DONE
         measured("worker.timeout", "1: a worker without a step for 1 s was ended, its job run again, the next one done")
     finally:
-        shop.close()
+        harness.close()
 
 
 @pytest.mark.slow
-def test_a_paused_job_stops_within_a_step_and_goes_on_where_it_was(shop: Shop) -> None:
-    shop.supervisor.start()
-    job_id = shop.submit(num_images=3, fake_step_seconds=0.1)
-    kept = shop.until(job_id, lambda job: len(job.image_ids) == 1).image_ids
-    shop.queue.pause_job(job_id, True)
-    following = shop.wait(shop.submit())
-    paused = shop.queue.get(job_id)
+def test_a_paused_job_stops_within_a_step_and_goes_on_where_it_was(harness: JobHarness) -> None:
+    harness.supervisor.start()
+    job_id = harness.submit(num_images=3, fake_step_seconds=0.1)
+    kept = harness.until(job_id, lambda job: len(job.image_ids) == 1).image_ids
+    harness.queue.pause_job(job_id, True)
+    following = harness.wait(harness.submit())
+    paused = harness.queue.get(job_id)
     assert following.state is JobState.DONE
     assert paused.state is JobState.QUEUED and paused.held and paused.crashes == 0
-    shop.queue.pause_job(job_id, False)
-    job = shop.wait(job_id)
+    harness.queue.pause_job(job_id, False)
+    job = harness.wait(job_id)
     assert job.state is JobState.DONE and len(job.image_ids) == 3 and set(kept) <= set(job.image_ids)
 
 
 @pytest.mark.option("worker.unload_minutes")
 def test_an_idle_model_gives_its_memory_back_and_the_next_job_loads_it_again(tmp_path: Path) -> None:
-    shop = Shop(tmp_path, **{"worker.unload_minutes": 0.005})
+    harness = JobHarness(tmp_path, **{"worker.unload_minutes": 0.005})
     try:
-        shop.supervisor.start()
-        pid = shop.worker_pid()
-        shop.wait(shop.submit())
-        status = wait_for(lambda: (now := shop.supervisor.status()).unloaded_from and now)
+        harness.supervisor.start()
+        pid = harness.worker_pid()
+        harness.wait(harness.submit())
+        status = wait_for(lambda: (now := harness.supervisor.status()).unloaded_from and now)
         assert status.pid != pid and status.model is None
         assert status.unloaded_from > 10_000_000
         measured("worker.unload_minutes", "0.005: the idle worker gave its memory back; the next job was done")
-        assert shop.wait(shop.submit()).state is JobState.DONE
-        assert shop.queue.active(9) == []
+        assert harness.wait(harness.submit()).state is JobState.DONE
+        assert harness.queue.active(9) == []
     finally:
-        shop.close()
+        harness.close()
 
 
 @pytest.mark.parametrize("manner", [pytest.param(LISTENS, marks=pytest.mark.slow), DEAF])
-def test_stop_ends_the_worker_in_mid_job(shop: Shop, manner: dict[str, Any]) -> None:
-    shop.supervisor.start()
-    pid = shop.worker_pid()
-    job_id = shop.submit(num_inference_steps=100, **manner)
-    shop.until(job_id, lambda job: bool(job.progress and job.progress.step == 1))
-    shop.supervisor.stop()
+def test_stop_ends_the_worker_in_mid_job(harness: JobHarness, manner: dict[str, Any]) -> None:
+    harness.supervisor.start()
+    pid = harness.worker_pid()
+    job_id = harness.submit(num_inference_steps=100, **manner)
+    harness.until(job_id, lambda job: bool(job.progress and job.progress.step == 1))
+    harness.supervisor.stop()
     assert not psutil.pid_exists(pid)
-    job = shop.queue.get(job_id)
+    job = harness.queue.get(job_id)
     assert job.state is JobState.QUEUED and job.position == 1
-    assert shop.supervisor.status().state == "stopped"
-    shop.queue.cancel(job_id)
-    following = shop.submit()
-    shop.supervisor.start()
-    assert shop.wait(following).state is JobState.DONE
+    assert harness.supervisor.status().state == "stopped"
+    harness.queue.cancel(job_id)
+    following = harness.submit()
+    harness.supervisor.start()
+    assert harness.wait(following).state is JobState.DONE
 
 
 @posix
 @pytest.mark.parametrize("manner", [pytest.param(LISTENS, marks=pytest.mark.slow), DEAF])
 def test_the_worker_of_a_killed_app_is_gone_and_its_job_is_queued_again_by_the_next_start(
-    shop: Shop, manner: dict[str, Any]
+    harness: JobHarness, manner: dict[str, Any]
 ) -> None:
-    command = [sys.executable, "-m", "tests.integration.jobs.parent", str(shop.directory), shop.place]
+    command = [sys.executable, "-m", "tests.integration.jobs.parent", str(harness.directory), harness.place]
     with subprocess.Popen(command, cwd=PROJECT_ROOT, stdout=subprocess.PIPE) as owner:
         assert owner.stdout is not None
         pid = int(owner.stdout.readline())
-        job_id = shop.submit(num_inference_steps=100, **manner)
-        shop.until(job_id, lambda job: bool(job.progress and job.progress.step == 1))
+        job_id = harness.submit(num_inference_steps=100, **manner)
+        harness.until(job_id, lambda job: bool(job.progress and job.progress.step == 1))
         owner.kill()
         wait_until_gone(pid)
-    shop.queue.pause(True)
-    shop.supervisor.start()
-    job = shop.queue.get(job_id)  # no waiting: the sweep is over when start returns
+    harness.queue.pause(True)
+    harness.supervisor.start()
+    job = harness.queue.get(job_id)  # no waiting: the sweep is over when start returns
     assert job.state is JobState.QUEUED and job.position == 1
-    shop.queue.cancel(job_id)
-    shop.queue.pause(False)
-    assert shop.wait(shop.submit()).state is JobState.DONE
+    harness.queue.cancel(job_id)
+    harness.queue.pause(False)
+    assert harness.wait(harness.submit()).state is JobState.DONE
 
 
-def test_a_worker_whose_stdin_is_held_open_still_sees_that_its_owner_is_gone(shop: Shop) -> None:
+def test_a_worker_whose_stdin_is_held_open_still_sees_that_its_owner_is_gone(harness: JobHarness) -> None:
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as owner:
-        values = {**VALUES, "storage.database": shop.place}
-        config = WorkerConfig("w", owner.pid, shop.directory, PROJECT_ROOT / "configs", values)
+        values = {**VALUES, "storage.database": harness.place}
+        config = WorkerConfig("w", owner.pid, harness.directory, PROJECT_ROOT / "configs", values)
         command = [sys.executable, "-m", "core.jobs.worker", "--generator", FAKE]
         with subprocess.Popen(command, cwd=PROJECT_ROOT, stdin=subprocess.PIPE) as worker:
             assert worker.stdin is not None
             worker.stdin.write(config.to_line().encode())
             worker.stdin.flush()
-            wait_for(lambda: shop.supervisor.status().state == "idle")
+            wait_for(lambda: harness.supervisor.status().state == "idle")
             owner.kill()
             wait_until_gone(worker.pid)
 
 
-def test_the_end_of_a_job_is_written_once_the_disk_has_room_again(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_end_of_a_job_is_written_once_the_disk_has_room_again(harness: JobHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     refusals = iter([DiskFullError(path="x"), DiskFullError(path="x")])
     finish = JobQueue.finish
 
@@ -194,21 +194,21 @@ def test_the_end_of_a_job_is_written_once_the_disk_has_room_again(shop: Shop, mo
 
     monkeypatch.setattr(runner_module, "RETRY_SECONDS", 0.01)
     monkeypatch.setattr(JobQueue, "finish", finish_on_a_full_disk)
-    job_id = shop.submit()
-    ended = _runner(shop).run_next()
+    job_id = harness.submit()
+    ended = _runner(harness).run_next()
     assert ended and (ended[0].id, ended[1]) == (job_id, JobState.DONE)
-    assert shop.queue.get(job_id).state is JobState.DONE
+    assert harness.queue.get(job_id).state is JobState.DONE
 
 
-def test_a_runner_takes_what_waits_one_by_one_and_says_how_each_ended(shop: Shop) -> None:
+def test_a_runner_takes_what_waits_one_by_one_and_says_how_each_ended(harness: JobHarness) -> None:
     """Any process can run jobs: what makes images, and who is told that it is at work, are given to it."""
     said: list[str] = []
-    runner = _runner(shop, said)
-    good, bad = shop.submit(num_images=2), shop.submit(fake_fails="value")
+    runner = _runner(harness, said)
+    good, bad = harness.submit(num_images=2), harness.submit(fake_fails="value")
     ends = [runner.run_next() for _ in range(3)]
     assert [end and (end[0].id, end[1]) for end in ends] == [(good, JobState.DONE), (bad, JobState.FAILED), None]
     assert "busy" in said and not runner.device_failed
-    assert len(shop.history.places_of(good)) == 2
+    assert len(harness.history.places_of(good)) == 2
 
 
 class OneRevision(FakeGenerator):
@@ -226,35 +226,36 @@ class OneRevision(FakeGenerator):
         return replace(super()._draw(*given), effective=files)
 
 
-def test_images_of_a_job_that_began_with_other_model_files_say_so(shop: Shop) -> None:
-    job_id = shop.submit(num_images=3)
+def test_images_of_a_job_that_began_with_other_model_files_say_so(harness: JobHarness) -> None:
+    job_id = harness.submit(num_images=3)
     for revision, most in (("old", 1), ("old", 1), ("new", 9)):
-        _runner(shop, generator=OneRevision(revision, most)).run_next()
-    records = [shop.history.get(image_id) for image_id in shop.queue.get(job_id).image_ids]
+        _runner(harness, generator=OneRevision(revision, most)).run_next()
+    records = [harness.history.get(image_id) for image_id in harness.queue.get(job_id).image_ids]
     notes = [[(one.requested, one.effective) for one in record.decisions] for record in records]
     assert sorted(notes) == [[], [], [("old", "new")]]
 
 
-def _runner(shop: Shop, said: list[str] | None = None, generator: FakeGenerator | None = None) -> JobRunner:
+def _runner(harness: JobHarness, said: list[str] | None = None, generator: FakeGenerator | None = None) -> JobRunner:
     say = [] if said is None else said
-    return JobRunner("w", shop.database, shop.directory, LazyGenerator(lambda: generator or FakeGenerator()), say.append, Event())
+    lazy = LazyGenerator(lambda: generator or FakeGenerator())
+    return JobRunner("w", harness.database, harness.directory, lazy, say.append, Event())
 
 
-def test_two_apps_over_one_folder_share_one_worker(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_apps_over_one_folder_share_one_worker(harness: JobHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor_module, "LOCKED_DELAY", 0.3)
-    shop.supervisor.start()
-    pid = shop.worker_pid()
-    second = Shop(shop.directory, place=shop.place)
+    harness.supervisor.start()
+    pid = harness.worker_pid()
+    second = JobHarness(harness.directory, place=harness.place)
     try:
-        slow = shop.submit(fake_step_seconds=0.5)
-        shop.wait(slow, JobState.RUNNING)
+        slow = harness.submit(fake_step_seconds=0.5)
+        harness.wait(slow, JobState.RUNNING)
         second.supervisor.start()
         wait_for(lambda: (process := second.supervisor._process) and process.returncode == EXIT_LOCKED)
-        ids = [slow, second.submit(), shop.submit(), second.submit()]
-        assert len(WorkerRegistry(shop.database).known()) == 1
+        ids = [slow, second.submit(), harness.submit(), second.submit()]
+        assert len(WorkerRegistry(harness.database).known()) == 1
         assert [second.wait(job_id).state for job_id in ids] == [JobState.DONE] * 4  # none taken for a dead worker's
-        assert second.supervisor.status().pid == shop.supervisor.status().pid == pid
-        shop.supervisor.stop()
+        assert second.supervisor.status().pid == harness.supervisor.status().pid == pid
+        harness.supervisor.stop()
         assert second.wait(second.submit()).state is JobState.DONE
         assert second.worker_pid() != pid
     finally:
@@ -262,36 +263,36 @@ def test_two_apps_over_one_folder_share_one_worker(shop: Shop, monkeypatch: pyte
 
 
 @pytest.mark.slow
-def test_jobs_in_work_without_a_worker_run_first_at_the_next_start(shop: Shop) -> None:
-    lost, waiting = shop.submit(), shop.submit()
-    assert shop.queue.claim("a worker of yesterday")
-    shop.supervisor.start()
-    assert shop.queue.get(lost).crashes == 1
-    last = shop.wait(waiting)
-    job = shop.queue.get(lost)
+def test_jobs_in_work_without_a_worker_run_first_at_the_next_start(harness: JobHarness) -> None:
+    lost, waiting = harness.submit(), harness.submit()
+    assert harness.queue.claim("a worker of yesterday")
+    harness.supervisor.start()
+    assert harness.queue.get(lost).crashes == 1
+    last = harness.wait(waiting)
+    job = harness.queue.get(lost)
     assert (job.state, last.state) == (JobState.DONE, JobState.DONE)
     assert job.started_at and last.started_at and job.started_at < last.started_at
 
 
 def test_a_generator_that_cannot_be_built_fails_jobs_with_its_reason(tmp_path: Path) -> None:
-    shop = Shop(tmp_path, "tests.integration.jobs.fake_generator:build_nothing")
+    harness = JobHarness(tmp_path, "tests.integration.jobs.fake_generator:build_nothing")
     try:
-        shop.supervisor.start()
-        job = shop.wait(shop.submit())
+        harness.supervisor.start()
+        job = harness.wait(harness.submit())
         assert isinstance(job.error, GenerationError) and "libtorch.so is not there" in str(job.error)
     finally:
-        shop.close()
+        harness.close()
 
 
 @pytest.mark.option("model.preload")
 def test_the_model_is_loaded_ahead_of_the_first_job(tmp_path: Path) -> None:
-    shop = Shop(tmp_path, **{"model.preload": True})
+    harness = JobHarness(tmp_path, **{"model.preload": True})
     try:
-        shop.supervisor.start()
-        assert wait_for(lambda: shop.supervisor.status().model) == "demo"
+        harness.supervisor.start()
+        assert wait_for(lambda: harness.supervisor.status().model) == "demo"
         measured("model.preload", "true: the model was in memory before any job came")
     finally:
-        shop.close()
+        harness.close()
 
 
 @pytest.mark.slow
@@ -316,11 +317,11 @@ class Waits(Event):
         return self.is_set()
 
 
-def test_restarts_wait_longer_each_time_until_a_worker_was_good(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_restarts_wait_longer_each_time_until_a_worker_was_good(harness: JobHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     lives = iter(["bad"] * 9 + ["locked", "bad", "good", "bad"])
-    monkeypatch.setattr(shop.supervisor, "_run_worker_once", lambda stopping: next(lives))
+    monkeypatch.setattr(harness.supervisor, "_run_worker_once", lambda stopping: next(lives))
     waits = Waits(13)
-    shop.supervisor._keep_alive(waits)
+    harness.supervisor._keep_alive(waits)
     doubled = [min(FIRST_DELAY * 2**n, LONGEST_DELAY) for n in range(9)]
     assert waits.noted == pytest.approx([*doubled, 5.0, LONGEST_DELAY, FIRST_DELAY, 2 * FIRST_DELAY])
 
@@ -344,23 +345,23 @@ def test_exit_codes_in_words(code: int, english: str, chinese: str) -> None:
 def test_a_worker_that_ends_before_it_can_begin_is_told_of_until_one_begins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shop = Shop(tmp_path, "tests.integration.jobs.fake_generator:build_killed")
+    harness = JobHarness(tmp_path, "tests.integration.jobs.fake_generator:build_killed")
     try:
         monkeypatch.setenv(DEADLY, "1")
-        job_id = shop.submit()
-        shop.supervisor.start()
-        trouble = wait_for(lambda: shop.supervisor.status().trouble)
+        job_id = harness.submit()
+        harness.supervisor.start()
+        trouble = wait_for(lambda: harness.supervisor.status().trouble)
         assert isinstance(trouble, WorkerStartError) and trouble.values["times"] >= MAX_STARTS
         assert "signal 9: killed" in trouble.message("en") and "信号 9，被强制结束" in trouble.message("zh")
-        assert shop.queue.get(job_id).crashes == 0, "it is not the job's fault"
+        assert harness.queue.get(job_id).crashes == 0, "it is not the job's fault"
         monkeypatch.delenv(DEADLY)
-        assert shop.wait(job_id).state is JobState.DONE
-        assert wait_for(lambda: shop.supervisor.status().state in ("idle", "busy") and shop.supervisor.status())
-        assert shop.supervisor.status().trouble is None
+        assert harness.wait(job_id).state is JobState.DONE
+        assert wait_for(lambda: harness.supervisor.status().state in ("idle", "busy") and harness.supervisor.status())
+        assert harness.supervisor.status().trouble is None
     finally:
-        shop.close()
+        harness.close()
 
 
-def test_a_request_is_not_changed_by_the_queue(shop: Shop) -> None:
+def test_a_request_is_not_changed_by_the_queue(harness: JobHarness) -> None:
     request = make_request("emoji 🏠, مرحبا,\nline", **{"cfg_scale": 2.5})
-    assert shop.queue.get(shop.queue.submit(request).id).request == request
+    assert harness.queue.get(harness.queue.submit(request).id).request == request

@@ -9,19 +9,19 @@ import pytest
 
 from core.jobs import supervisor
 from core.types import Phase
-from tests.integration.jobs.harness import Shop, make_request
+from tests.integration.jobs.harness import JobHarness, make_request
 
 
-def test_a_job_knows_its_time_from_the_one_before(shop: Shop) -> None:
-    shop.supervisor.start()
-    shop.wait(shop.submit(fake_step_seconds=0.25))
-    past = shop.history.seconds_of_past(make_request(fake_step_seconds=0.25))
+def test_a_job_knows_its_time_from_the_one_before(harness: JobHarness) -> None:
+    harness.supervisor.start()
+    harness.wait(harness.submit(fake_step_seconds=0.25))
+    past = harness.history.seconds_of_past(make_request(fake_step_seconds=0.25))
     assert past is not None and past >= 1.0
     for changed in ({"width": 128}, {"num_inference_steps": 5}, {"cfg_scale": 2.0}, {"model": "other"}):
-        assert shop.history.seconds_of_past(make_request(fake_step_seconds=0.25, **changed)) is None
-    assert shop.history.seconds_of_past(make_request(fake_step_seconds=0.3)) is None, "other options, another time"
-    job_id = shop.submit(num_images=2, fake_step_seconds=0.25)
-    first = shop.until(job_id, lambda job: bool(job.progress and job.progress.phase is Phase.STEPS))
+        assert harness.history.seconds_of_past(make_request(fake_step_seconds=0.25, **changed)) is None
+    assert harness.history.seconds_of_past(make_request(fake_step_seconds=0.3)) is None, "other options, another time"
+    job_id = harness.submit(num_images=2, fake_step_seconds=0.25)
+    first = harness.until(job_id, lambda job: bool(job.progress and job.progress.phase is Phase.STEPS))
     assert first.progress is not None and first.progress.eta_seconds is not None
     assert first.progress.eta_seconds > past, "a whole picture is still to come"
 
@@ -29,11 +29,11 @@ def test_a_job_knows_its_time_from_the_one_before(shop: Shop) -> None:
 @pytest.mark.parametrize(("own", "told"), [(None, "passive"), ("active", "active")])
 @pytest.mark.by_default("sqlite-None-passive")
 def test_threads_of_the_worker_wait_asleep_unless_the_user_says_otherwise(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch, own: str | None, told: str
+    harness: JobHarness, monkeypatch: pytest.MonkeyPatch, own: str | None, told: str
 ) -> None:
     monkeypatch.setattr(supervisor, "subprocess", subprocess)  # the environment that a process begins with is not that of a fork
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     if own:
         monkeypatch.setenv("OMP_WAIT_POLICY", own)
-    shop.supervisor.start()
-    assert psutil.Process(shop.worker_pid()).environ()["OMP_WAIT_POLICY"] == told
+    harness.supervisor.start()
+    assert psutil.Process(harness.worker_pid()).environ()["OMP_WAIT_POLICY"] == told

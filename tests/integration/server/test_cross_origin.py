@@ -15,7 +15,7 @@ from core.server.auth.proxies import behind_proxy, read_proxies
 from core.server.unknown_paths import UnknownPaths
 from tests.integration.jobs.harness import make_settings
 from tests.integration.server.live import Served
-from tests.integration.server.test_gate import TOKEN, House
+from tests.integration.server.test_gate import TOKEN, GatedApp
 from tests.options import measured
 
 KOBOLD = "http://localhost:5001"
@@ -25,7 +25,7 @@ PREFLIGHT = {"Access-Control-Request-Method": "POST", "Access-Control-Request-He
 @pytest.mark.option("server.cors_origins")
 @pytest.mark.parametrize("origin", [KOBOLD, "null", "tauri://localhost"])
 def test_named_origin_may_call_the_service(tmp_path: Path, origin: str) -> None:
-    client = House(tmp_path, server__cors_origins=(origin.upper() if origin != "null" else origin,)).client()
+    client = GatedApp(tmp_path, server__cors_origins=(origin.upper() if origin != "null" else origin,)).client()
     asked = client.options("/sdapi/v1/txt2img", headers={"Origin": origin, **PREFLIGHT})
     assert asked.status_code == 204 and asked.headers["access-control-allow-origin"] == origin
     assert asked.headers["access-control-allow-headers"] == PREFLIGHT["Access-Control-Request-Headers"]
@@ -38,7 +38,7 @@ def test_named_origin_may_call_the_service(tmp_path: Path, origin: str) -> None:
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://localhost:5002", "http://localhost:50011"])
 def test_another_origin_may_not(tmp_path: Path, origin: str) -> None:
-    client = House(tmp_path, server__cors_origins=(KOBOLD,)).client()
+    client = GatedApp(tmp_path, server__cors_origins=(KOBOLD,)).client()
     for answer in (
         client.options("/sdapi/v1/txt2img", headers={"Origin": origin, **PREFLIGHT}),
         client.get("/sdapi/v1/options", headers={"Origin": origin}),
@@ -48,7 +48,7 @@ def test_another_origin_may_not(tmp_path: Path, origin: str) -> None:
 
 
 def test_named_origin_may_not_call_pages_nor_skip_the_key(tmp_path: Path) -> None:
-    client = House(tmp_path, access__token=TOKEN, server__cors_origins=(KOBOLD,)).client()
+    client = GatedApp(tmp_path, access__token=TOKEN, server__cors_origins=(KOBOLD,)).client()
     assert client.get("/", headers={"Origin": KOBOLD}).status_code == 403
     assert client.get("/v1/models", headers={"Origin": KOBOLD}).status_code == 401
     assert client.options("/v1/models", headers={"Origin": KOBOLD, **PREFLIGHT}).status_code == 204
@@ -60,7 +60,7 @@ def test_any_origin_needs_a_key(tmp_path: Path) -> None:
     settings = make_settings(tmp_path, **{"server.cors_origins": ("*",)})
     with pytest.raises(UnguardedError):
         read_binding(settings, Keys(settings))
-    client = House(tmp_path, access__token=TOKEN, server__cors_origins=("*",)).client()
+    client = GatedApp(tmp_path, access__token=TOKEN, server__cors_origins=("*",)).client()
     showing = {"Origin": "http://any.example", "Authorization": f"Bearer {TOKEN}"}
     assert client.get("/v1/models", headers=showing).headers["access-control-allow-origin"] == "http://any.example"
 
@@ -73,14 +73,14 @@ def test_an_origin_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
 
 
 def test_a_container_is_told_what_to_set(tmp_path: Path) -> None:
-    answer = House(tmp_path).client().get("/sdapi/v1/options", headers={"Host": "host.docker.internal:8501"})
+    answer = GatedApp(tmp_path).client().get("/sdapi/v1/options", headers={"Host": "host.docker.internal:8501"})
     assert answer.status_code == 403
     assert all(word in answer.text for word in ("host.docker.internal", "token", "configs/local.yaml"))
 
 
 @pytest.mark.parametrize("path", ["//sdapi/v1/options", "/v1//models", "///api//v1/queue"])
 def test_doubled_slashes_reach_the_service_and_its_key(tmp_path: Path, path: str) -> None:
-    client = House(tmp_path, access__token=TOKEN).client()
+    client = GatedApp(tmp_path, access__token=TOKEN).client()
     assert client.get(f"http://127.0.0.1:8501{path}").status_code == 401
     assert client.get(f"http://127.0.0.1:8501{path}", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
 
@@ -96,18 +96,18 @@ def test_head_is_get_without_a_body(served: Served) -> None:
 
 @pytest.mark.option("server.trusted_proxies")
 def test_forwarding_headers_are_believed_of_trusted_proxies_alone(tmp_path: Path) -> None:
-    house = House(tmp_path, access__token=TOKEN)
+    gated = GatedApp(tmp_path, access__token=TOKEN)
     for number in range(8):  # whoever may write the header chooses the address that is counted
         headers = {"X-Forwarded-For": f"10.9.9.{number}", "Authorization": f"Bearer wrong {number}"}
-        last = house.client("10.0.0.1").get("/v1/models", headers=headers).status_code
+        last = gated.client("10.0.0.1").get("/v1/models", headers=headers).status_code
     assert last == 429
-    house = House(tmp_path, access__token=TOKEN, server__trusted_proxies=("10.0.0.1",))
+    gated = GatedApp(tmp_path, access__token=TOKEN, server__trusted_proxies=("10.0.0.1",))
     for number in range(8):
         headers = {"X-Forwarded-For": "10.9.9.9", "Authorization": f"Bearer wrong {number}"}
-        last = house.client("10.0.0.1").get("/v1/models", headers=headers).status_code
+        last = gated.client("10.0.0.1").get("/v1/models", headers=headers).status_code
     assert last == 429
     other = {"X-Forwarded-For": "10.9.9.9, 10.9.9.8", "Authorization": "Bearer wrong"}
-    assert house.client("10.0.0.1").get("/v1/models", headers=other).status_code == 401
+    assert gated.client("10.0.0.1").get("/v1/models", headers=other).status_code == 401
     measured("server.trusted_proxies", "10.0.0.1: its X-Forwarded-For is the caller; nobody else's is read")
 
 
@@ -138,15 +138,15 @@ def test_a_proxy_that_is_none_is_refused() -> None:
 
 
 def test_a_signed_address_needs_no_key_for_an_hour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    house = House(tmp_path, access__token=TOKEN)
-    client = house.client()
-    address = house.keys.sign("/api/v1/images/" + "a" * 32)
+    gated = GatedApp(tmp_path, access__token=TOKEN)
+    client = gated.client()
+    address = gated.keys.sign("/api/v1/images/" + "a" * 32)
     assert client.get(address).status_code == 200 and client.head(address).status_code == 200
     assert client.post(address).status_code == 401
     assert client.get(address.replace("a" * 32, "b" * 32)).status_code == 401
     assert client.get(address.replace("/images/", "/jobs/")).status_code == 401
     assert client.get(address.replace("expires=", "expires=9")).status_code == 401
-    assert client.get(house.keys.sign("/api/v1/queue")).status_code == 401, "images alone"
+    assert client.get(gated.keys.sign("/api/v1/queue")).status_code == 401, "images alone"
     monkeypatch.setattr("core.server.auth.authenticator.time.time", lambda: 4e9)
     assert client.get(address).status_code == 401
 

@@ -55,17 +55,17 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield running
 
 
-class House:
-    """A few rooms behind a gate, over settings of a test's own."""
+class GatedApp:
+    """A few routes behind the authentication, over settings of a test's own."""
 
     def __init__(self, folder: Path, **values: Any) -> None:
         self.settings = make_settings(folder, **{key.replace("__", "."): value for key, value in values.items()})
         self.keys = Keys(self.settings)
         self.heard: list[str] = []  # over the websocket
-        routes = [Route("/{path:path}", self.room), WebSocketRoute("/_stcore/stream", self.line)]
+        routes = [Route("/{path:path}", self.answer), WebSocketRoute("/_stcore/stream", self.line)]
         self.app = Starlette(routes=routes, middleware=[gate(self.keys, read_binding(self.settings, self.keys))])
 
-    async def room(self, request: Any) -> PlainTextResponse:
+    async def answer(self, request: Any) -> PlainTextResponse:
         return PlainTextResponse(f"for {request.headers.get('X-Zdarkroom-User')}")
 
     async def line(self, socket: WebSocket) -> None:
@@ -98,7 +98,7 @@ def test_the_service_answers_nobody_without_a_key(guarded: Served, path: str) ->
 
 @pytest.mark.parametrize("wrong", ["Bearer x", f"Basic {TOKEN}", f"Token {TOKEN}", "Bearer", "Basic eDp5"])
 def test_a_wrong_key_is_none(tmp_path: Path, wrong: str) -> None:
-    client = House(tmp_path, access__token=TOKEN).client()
+    client = GatedApp(tmp_path, access__token=TOKEN).client()
     assert client.get("/v1/models", headers={"Authorization": wrong}).status_code == 401
 
 
@@ -115,19 +115,19 @@ def test_the_clients_of_others_get_in_with_the_token(guarded: Served) -> None:
 
 
 def test_a_browser_is_known_from_its_first_page_on(tmp_path: Path) -> None:
-    client = House(tmp_path).client()
+    client = GatedApp(tmp_path).client()
     page = {"Accept": "text/html"}
     first = client.get("/", headers=page).headers["set-cookie"]
     assert all(word in first for word in (BROWSER_COOKIE, "HttpOnly", "SameSite=Strict", "Path=/"))
     assert "set-cookie" not in client.get("/", headers=page).headers, "it has one"
-    assert "set-cookie" not in House(tmp_path / "other").client().get("/v1/models").headers, "a program needs none"
+    assert "set-cookie" not in GatedApp(tmp_path / "other").client().get("/v1/models").headers, "a program needs none"
 
 
 @pytest.mark.parametrize(
     "path", ["/", "/history", "/static/x.js", "/samples/a.webp", "/_stcore/host-config", "//login"]
 )
 def test_every_page_leads_to_the_login_and_back(tmp_path: Path, path: str) -> None:
-    client = House(tmp_path, access__token=TOKEN).client()
+    client = GatedApp(tmp_path, access__token=TOKEN).client()
     assert client.get(path).status_code == 401
     asked = client.get(f"{path}?job=1", headers={"Accept": "text/html,*/*"})
     assert asked.status_code == 303 and asked.headers["location"].startswith("/login?next=")
@@ -138,14 +138,14 @@ def test_every_page_leads_to_the_login_and_back(tmp_path: Path, path: str) -> No
 
 
 def test_the_word_that_the_server_lives_is_free_and_nothing_beside_it(tmp_path: Path) -> None:
-    client = House(tmp_path, access__token=TOKEN).client()
+    client = GatedApp(tmp_path, access__token=TOKEN).client()
     assert client.get("/_stcore/health").status_code == 200
     assert client.get("/_stcore/health/").status_code == 401 and client.get("/_stcore/stream").status_code == 401
 
 
 def test_a_websocket_needs_a_session_and_ends_with_it(tmp_path: Path) -> None:
-    house = House(tmp_path, access__token=TOKEN)
-    client = house.client()
+    gated = GatedApp(tmp_path, access__token=TOKEN)
+    client = gated.client()
     with pytest.raises(WebSocketDisconnect), client.websocket_connect(LINE):
         pass
     log_in(client)
@@ -155,8 +155,8 @@ def test_a_websocket_needs_a_session_and_ends_with_it(tmp_path: Path) -> None:
         assert line.receive_text() == "A"
         assert client.post("/logout").status_code == 303
         line.send_text("b")
-        wait_for(lambda: len(house.heard) == 2)
-    assert house.heard == ["a", "1008"], "what is said after the session is not heard"
+        wait_for(lambda: len(gated.heard) == 2)
+    assert gated.heard == ["a", "1008"], "what is said after the session is not heard"
     with pytest.raises(WebSocketDisconnect), client.websocket_connect(LINE, headers=cookie):
         pass
 
@@ -166,8 +166,8 @@ def test_a_websocket_needs_a_session_and_ends_with_it(tmp_path: Path) -> None:
 
 @pytest.mark.option("access.session_hours")
 def test_a_session_is_a_strict_cookie_that_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    house = House(tmp_path, access__token=TOKEN, access__session_hours=1.0)
-    client = house.client()
+    gated = GatedApp(tmp_path, access__token=TOKEN, access__session_hours=1.0)
+    client = gated.client()
     answer = log_in(client)
     kept = answer.headers["set-cookie"]
     assert (
@@ -178,48 +178,48 @@ def test_a_session_is_a_strict_cookie_that_ends(tmp_path: Path, monkeypatch: pyt
     session = client.cookies["zdarkroom_session_8501"]
     for forged in (session[:-9] + session[-8:], "x." + session, session.partition(".")[0], ""):
         showing = {"Cookie": f"zdarkroom_session_8501={forged}"}
-        assert house.client().get("/", headers=showing).status_code == 401
+        assert gated.client().get("/", headers=showing).status_code == 401
     monkeypatch.setattr("itsdangerous.timed.time.time", lambda: __import__("time").monotonic() + 4e9)
-    assert house.keys.visitor_of(session) is None, "too old"
+    assert gated.keys.visitor_of(session) is None, "too old"
     measured("access.session_hours", "1: the cookie ends after 3600 s, and is refused when it is too old")
 
 
 def test_another_token_or_password_ends_sessions_and_a_restart_does_not(tmp_path: Path) -> None:
-    house = House(tmp_path, access__token=TOKEN)
-    session = house.keys.open_session(authenticator.Visitor())
-    assert House(tmp_path, access__token=TOKEN).keys.visitor_of(session) is not None
-    assert House(tmp_path, access__token=TOKEN + "x").keys.visitor_of(session) is None
-    users = house.keys.users
+    gated = GatedApp(tmp_path, access__token=TOKEN)
+    session = gated.keys.open_session(authenticator.Visitor())
+    assert GatedApp(tmp_path, access__token=TOKEN).keys.visitor_of(session) is not None
+    assert GatedApp(tmp_path, access__token=TOKEN + "x").keys.visitor_of(session) is None
+    users = gated.keys.users
     users.add("anna", PASSWORD)
-    of_anna = house.keys.open_session(authenticator.Visitor("anna"))
-    assert house.keys.visitor_of(of_anna) == authenticator.Visitor("anna")
+    of_anna = gated.keys.open_session(authenticator.Visitor("anna"))
+    assert gated.keys.visitor_of(of_anna) == authenticator.Visitor("anna")
     users.add("anna", PASSWORD + "!")
-    assert house.keys.visitor_of(of_anna) is None
-    again = house.keys.open_session(authenticator.Visitor("anna"))
+    assert gated.keys.visitor_of(of_anna) is None
+    again = gated.keys.open_session(authenticator.Visitor("anna"))
     users.remove("anna")
-    assert house.keys.visitor_of(again) is None
+    assert gated.keys.visitor_of(again) is None
 
 
 @pytest.mark.parametrize(
     "following", ["https://evil.example/", "//evil.example", "/\\evil.example", "x", "/\r\nSet-Cookie: a=b"]
 )
 def test_a_login_leads_nowhere_else(tmp_path: Path, following: str) -> None:
-    assert log_in(House(tmp_path, access__token=TOKEN).client(), following=following).headers["location"] == "/"
+    assert log_in(GatedApp(tmp_path, access__token=TOKEN).client(), following=following).headers["location"] == "/"
 
 
 # -- users -------------------------------------------------------------------------------------------------------------
 
 
 def test_users_are_known_by_name_everywhere(tmp_path: Path) -> None:
-    house = House(tmp_path)
-    client = house.client()
+    gated = GatedApp(tmp_path)
+    client = gated.client()
     assert client.get("/").text == "for None", "open to this machine while there is no key"
-    house.keys.users.add("安娜", PASSWORD)
+    gated.keys.users.add("安娜", PASSWORD)
     assert client.get("/", headers={"X-Zdarkroom-User": "bob"}).status_code == 401, "guarded from the first user on"
     assert log_in(client, "安娜", PASSWORD + "x").status_code == 401
     assert log_in(client, "安娜", PASSWORD).status_code == 303
     assert client.get("/", headers={"X-Zdarkroom-User": "bob"}).text == "for %E5%AE%89%E5%A8%9C"
-    script = house.client()
+    script = gated.client()
     assert script.get("/", auth=("安娜", PASSWORD)).status_code == 200
     bearer = f"Bearer 安娜:{PASSWORD}".encode()
     assert script.get("/", headers={"Authorization": bearer}).status_code == 200
@@ -227,13 +227,13 @@ def test_users_are_known_by_name_everywhere(tmp_path: Path) -> None:
 
 def test_what_is_kept_of_a_password(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    house = House(tmp_path, access__token=TOKEN)
-    house.keys.users.add("anna", PASSWORD)
-    house.keys.users.add("bert", PASSWORD)
-    client = house.client()
+    gated = GatedApp(tmp_path, access__token=TOKEN)
+    gated.keys.users.add("anna", PASSWORD)
+    gated.keys.users.add("bert", PASSWORD)
+    client = gated.client()
     log_in(client, "anna", PASSWORD)
     log_in(client, "anna", "a wrong password")
-    hashes = house.keys.users.hashes()
+    hashes = gated.keys.users.hashes()
     assert hashes["anna"] != hashes["bert"] and hashes["anna"].startswith("scrypt$")
     for file in (tmp_path / "access").iterdir():
         assert stat.S_IMODE(file.stat().st_mode) == 0o600 and PASSWORD not in file.read_text("utf-8")
@@ -244,13 +244,13 @@ def test_what_is_kept_of_a_password(tmp_path: Path, caplog: pytest.LogCaptureFix
 
 
 def test_a_users_file_that_cannot_be_read_lets_nobody_in(tmp_path: Path) -> None:
-    house = House(tmp_path)
-    house.keys.users.add("anna", PASSWORD)
-    client = house.client()
+    gated = GatedApp(tmp_path)
+    gated.keys.users.add("anna", PASSWORD)
+    client = gated.client()
     (tmp_path / "access" / "users.json").write_text("{")
     assert client.get("/").status_code == 503
     with pytest.raises(UsersFileError):
-        assert house.keys.guarded
+        assert gated.keys.guarded
 
 
 def test_secrets_are_compared_in_constant_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,11 +260,11 @@ def test_secrets_are_compared_in_constant_time(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(
         authenticator.hmac, "compare_digest", lambda one, other: (seen.append(other), real(one, other))[1]
     )
-    house = House(tmp_path, access__token=TOKEN)
-    house.keys.users.add("anna", PASSWORD)
-    assert house.keys.check("nobody", "wrong") is None
+    gated = GatedApp(tmp_path, access__token=TOKEN)
+    gated.keys.users.add("anna", PASSWORD)
+    assert gated.keys.check("nobody", "wrong") is None
     assert len(seen) == 2, "the token, and a hash although there is no such user"
-    assert house.keys.check("anna", PASSWORD) == authenticator.Visitor("anna")
+    assert gated.keys.check("anna", PASSWORD) == authenticator.Visitor("anna")
 
 
 @pytest.mark.parametrize(
@@ -287,8 +287,8 @@ def test_what_a_header_shows(header: str, key: tuple[str, str] | None) -> None:
 
 
 def test_after_five_wrong_tries_an_address_has_to_wait(tmp_path: Path) -> None:
-    house = House(tmp_path, access__token=TOKEN)
-    client, other = house.client("10.0.0.1"), house.client("10.0.0.2")
+    gated = GatedApp(tmp_path, access__token=TOKEN)
+    client, other = gated.client("10.0.0.1"), gated.client("10.0.0.2")
     assert [log_in(client, password=f"wrong {n}").status_code for n in range(7)] == [401] * 5 + [429] * 2
     refused = client.get("/v1/models", headers={"Authorization": "Bearer another"})
     assert refused.status_code == 429 and 0 < int(refused.headers["retry-after"]) <= 60
@@ -324,9 +324,9 @@ def test_rate_limit_counts_names_apart_and_an_address_in_all() -> None:
 
 
 def test_stale_key_does_not_lock_out_its_neighbours(tmp_path: Path) -> None:
-    house = House(tmp_path, access__token=TOKEN)
-    house.keys.users.add("anna", PASSWORD)
-    client = house.client()
+    gated = GatedApp(tmp_path, access__token=TOKEN)
+    gated.keys.users.add("anna", PASSWORD)
+    client = gated.client()
     stale = {"Authorization": "Bearer an-old-token"}
     assert [client.get("/v1/models", headers=stale).status_code for _ in range(9)] == [401] * 9
     assert client.get("/v1/models", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
@@ -347,9 +347,9 @@ def test_nobody_else_is_let_in_without_a_key(tmp_path: Path, values: dict[str, A
     assert 'access: {token: "' in str(caught.value) and "users add" in caught.value.message("zh")
     Users(tmp_path).add("anna", PASSWORD)
     assert read_binding(settings, Keys(settings)).for_others
-    house = House(tmp_path, **{key.replace(".", "__"): value for key, value in values.items()})
-    house.keys.users.remove("anna")
-    assert house.client().get("/").status_code == 503, "the last user was removed while it runs"
+    gated = GatedApp(tmp_path, **{key.replace(".", "__"): value for key, value in values.items()})
+    gated.keys.users.remove("anna")
+    assert gated.client().get("/").status_code == 503, "the last user was removed while it runs"
     measured("server.host", "0.0.0.0 without token or user: does not start; once the last user is gone: status 503")
 
 
@@ -428,7 +428,7 @@ def test_names_of_the_studio(tmp_path: Path, values: dict[str, Any], host: str, 
 
 @pytest.mark.parametrize("headers", [{"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}])
 def test_no_other_site_can_log_anyone_in_or_out(tmp_path: Path, headers: dict[str, str]) -> None:
-    client = House(tmp_path, access__token=TOKEN).client()
+    client = GatedApp(tmp_path, access__token=TOKEN).client()
     data = {"password": TOKEN}
     assert client.post("/login", data=data, headers=headers).status_code == 403
     log_in(client)

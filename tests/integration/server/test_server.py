@@ -30,7 +30,7 @@ from core.remote.client import Remote
 from core.remote.generator import SERVER
 from core.storage.input_images import InputImages
 from core.types import Job, JobState
-from tests.integration.jobs.harness import Shop, wait_for
+from tests.integration.jobs.harness import JobHarness, wait_for
 from tests.integration.server.live import Served, serving
 from tests.options import measured
 
@@ -51,12 +51,12 @@ def _no_fakes(far: Served) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def near(far: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+def near(far: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobHarness]:
     """A queue of this machine whose worker has `far` draw."""
-    shop = Shop(tmp_path_factory.mktemp("near"), **{"remote.url": far.url + "/", "remote.token": TOKEN})
-    shop.supervisor.start()
-    yield shop
-    shop.close()
+    harness = JobHarness(tmp_path_factory.mktemp("near"), **{"remote.url": far.url + "/", "remote.token": TOKEN})
+    harness.supervisor.start()
+    yield harness
+    harness.close()
 
 
 @pytest.fixture
@@ -163,7 +163,7 @@ def test_a_token_from_a_file(run: Callable, monkeypatch: pytest.MonkeyPatch, tmp
 
 
 @pytest.mark.option("remote.url")
-def test_a_job_is_generated_there_and_kept_here(far: Served, near: Shop) -> None:
+def test_a_job_is_generated_there_and_kept_here(far: Served, near: JobHarness) -> None:
     far.fakes["fake.step_seconds"] = 0.3
     job_id = near.submit(num_images=2, seed=20)
     near.until(job_id, lambda job: job.progress is not None and job.progress.step > 1)
@@ -184,7 +184,7 @@ def test_a_job_is_generated_there_and_kept_here(far: Served, near: Shop) -> None
     assert status.device == far.url.removeprefix("http://") and TOKEN not in str(status)
 
 
-def test_each_image_of_a_batch_is_an_order_of_its_own(far: Served, near: Shop) -> None:
+def test_each_image_of_a_batch_is_an_order_of_its_own(far: Served, near: JobHarness) -> None:
     images = ({"prompt": "a red tree", "seed": 5, "width": 64}, {"prompt": "a blue car", "seed": 5, "width": 80})
     before = len(far.studio.queue.recent(200))
     job = near.wait(near.submit(num_images=2, seed=5, images=images))
@@ -197,7 +197,7 @@ def test_each_image_of_a_batch_is_an_order_of_its_own(far: Served, near: Shop) -
     assert len(far.studio.queue.recent(200)) == before + 2
 
 
-def test_input_images_go_along_and_keep_their_names(far: Served, near: Shop) -> None:
+def test_input_images_go_along_and_keep_their_names(far: Served, near: JobHarness) -> None:
     file = io.BytesIO()
     Image.effect_noise((64, 64), 90).convert("RGB").save(file, "WEBP")
     named = {"image": InputImages(near.directory).keep(file.getvalue())}
@@ -214,7 +214,7 @@ def test_input_images_go_along_and_keep_their_names(far: Served, near: Shop) -> 
         assert generated.convert("RGB").tobytes() == sent.tobytes()
 
 
-def test_the_format_asked_for_is_made_here(far: Served, near: Shop) -> None:
+def test_the_format_asked_for_is_made_here(far: Served, near: JobHarness) -> None:
     options = {"output.format": "webp", "output.metadata": False}
     request = near.queue.get(near.submit()).request
     job_id = near.queue.submit(type(request)(**{**vars(request), "options": {**request.options, **options}})).id
@@ -222,7 +222,7 @@ def test_the_format_asked_for_is_made_here(far: Served, near: Shop) -> None:
     assert file.suffix == ".webp" and far.studio.queue.recent(1)[0].request.options["output.format"] == "png"
 
 
-def test_cancel_reaches_it(far: Served, near: Shop) -> None:
+def test_cancel_reaches_it(far: Served, near: JobHarness) -> None:
     far.fakes["fake.step_seconds"] = 0.2
     job_id = near.submit(num_inference_steps=100)
     near.until(job_id, lambda job: job.progress is not None and job.progress.step > 1)
@@ -238,7 +238,7 @@ def test_cancel_reaches_it(far: Served, near: Shop) -> None:
     assert near.wait(job_id).state is JobState.CANCELLED
 
 
-def test_a_worker_that_dies_finds_its_order_again(far: Served, near: Shop) -> None:
+def test_a_worker_that_dies_finds_its_order_again(far: Served, near: JobHarness) -> None:
     before = len(far.studio.queue.recent(200))
     far.fakes["fake.step_seconds"] = 0.3
     job_id = near.submit(num_images=3, seed=40)
@@ -251,7 +251,7 @@ def test_a_worker_that_dies_finds_its_order_again(far: Served, near: Shop) -> No
     assert len(far.studio.queue.recent(200)) == before + 1 and len(far.studio.queue.recent(1)[0].image_ids) == 3
 
 
-def test_its_errors_are_this_jobs_errors(far: Served, near: Shop) -> None:
+def test_its_errors_are_this_jobs_errors(far: Served, near: JobHarness) -> None:
     far.fakes["fake.fails"] = "studio"
     assert isinstance(near.wait(near.submit()).error, CorruptImageError)
     refused = near.wait(near.submit(model="another")).error
@@ -261,15 +261,15 @@ def test_its_errors_are_this_jobs_errors(far: Served, near: Shop) -> None:
 
 @pytest.mark.option("remote.token")
 def test_a_wrong_token_is_told(far: Served, tmp_path: Path) -> None:
-    shop = Shop(tmp_path, **{"remote.url": far.url, "remote.token": "not-the-token-at-all"})
-    shop.supervisor.start()
+    harness = JobHarness(tmp_path, **{"remote.url": far.url, "remote.token": "not-the-token-at-all"})
+    harness.supervisor.start()
     try:
-        error = shop.wait(shop.submit()).error
+        error = harness.wait(harness.submit()).error
         assert isinstance(error, ServerDeniedError) and "ZDARKROOM_REMOTE__TOKEN" in str(error)
         assert "not-the-token-at-all" not in str(error.to_dict())
         measured("remote.token", "a wrong one: the job fails, says which setting, and does not say the token")
     finally:
-        shop.close()
+        harness.close()
 
 
 # -- the client --------------------------------------------------------------------------------------------------------

@@ -84,20 +84,20 @@ def test_a_history_is_made_again_from_the_images_alone(
 
 
 @pytest.fixture
-def shop(tmp_path: Path, make_image: Any, monkeypatch: pytest.MonkeyPatch) -> History:
+def harness(tmp_path: Path, make_image: Any, monkeypatch: pytest.MonkeyPatch) -> History:
     monkeypatch.setenv("ZDARKROOM_OUTPUT__DIRECTORY", str(tmp_path / "outputs"))
     return History(Database(tmp_path / "outputs" / "studio.db"), tmp_path / "outputs")
 
 
 def test_the_command_line_says_what_was_found(
-    shop: History, configs: Path, make_image: Any, capsys: pytest.CaptureFixture[str]
+    harness: History, configs: Path, make_image: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from core.cli.main import main  # its own error has no title on any page, which a test of the texts looks at
 
-    record = shop.add(make_image(), None)
+    record = harness.add(make_image(), None)
     assert main(["history", "check", "--lang", "en"], configs) == 0
     assert "images: 1" in capsys.readouterr().out
-    shop.file(record.id).write_bytes(b"nothing")
+    harness.file(record.id).write_bytes(b"nothing")
     assert main(["history", "check", "--lang", "zh"], configs) == 1
     assert f"已损坏: 1\n  {record.file}" in capsys.readouterr().out
     assert main(["history", "rebuild", "--lang", "en"], configs) == 0
