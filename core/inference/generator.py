@@ -22,7 +22,7 @@ from core.config.lora_syntax import lora_specs_of
 from core.config.options import SCHEMA
 from core.config.prompt_weights import OFF, SYNTAX
 from core.config.typed_settings import Options
-from core.errors import Cancelled, CorruptImageError, ModelError, OutOfMemoryError
+from core.errors import CorruptImageError, ModelError, OutOfMemoryError
 from core.history import used_files
 from core.i18n import localize
 from core.inference import (
@@ -54,9 +54,10 @@ from core.inference.pipeline_loader import (
 )
 from core.inference.pipeline_reading import read_pipeline
 from core.inference.precision_fallback import PrecisionFallback
+from core.inference.progress import Reporter, now, part_of, summed
 from core.inference.resolution import check_sides, deliver, size_to_render
 from core.inference.step_state import StepStore
-from core.inference.upscaling import Upscalers
+from core.inference.upscaling import Enlarger, Upscalers
 from core.inference.weight_reading import LoadWatch
 from core.models.catalog import Catalog
 from core.models.checksums import Checksums
@@ -234,8 +235,8 @@ class Generator:
         for k, asked in enumerate(request.per_image_requests(), start=1):
             if k in made:
                 continue
-            report = _Reporter(on_progress, 1, k, request.num_images)
-            enlarge = _Enlarger(self._upscalers, asked.options, device, is_cancelled, report)
+            report = Reporter(on_progress, 1, k, request.num_images)
+            enlarge = Enlarger(self._upscalers, asked.options, device, is_cancelled, report)
             began = time.perf_counter()
             image = enlarge(img2img.required(inputs), (asked.width, asked.height), "upscale.method")
             seconds = time.perf_counter() - began
@@ -304,9 +305,9 @@ class Generator:
                 encoded = prompts
             controlnet.check_images(single.options, inputs)
             steps = hires.all_steps(single, model.info.pipeline, IMAGE in inputs)
-            report = _Reporter(on_progress, steps, k, request.num_images)
+            report = Reporter(on_progress, steps, k, request.num_images)
             states = StepStore(folder, k)
-            enlarge = _Enlarger(self._upscalers, single.options, model.device, is_cancelled)
+            enlarge = Enlarger(self._upscalers, single.options, model.device, is_cancelled)
             depth = self._networks.depth(model.device)
             image = generate_image(backend, model, single, embeds, inputs, report, is_cancelled, states, enlarge, depth)
             keep(replace(image, request=asked, place=k))
@@ -345,7 +346,7 @@ def generate_image(
     report: Report,
     is_cancelled: IsCancelled,
     states: StepStore,
-    enlarge: _Enlarger,
+    enlarge: Enlarger,
     depth: DepthMaps,
 ) -> GeneratedImage:
     """Generate one image from its prompt embeds: `_run_pass` for each of its passes, over the image of the one before."""
@@ -364,7 +365,7 @@ def generate_image(
             embeds,
             source,
             image,
-            _part(report, before, steps),
+            part_of(report, before, steps),
             is_cancelled,
             states,
             run,
@@ -381,7 +382,7 @@ def generate_image(
         image=image,
         request=request,
         rendered_size=final.size,
-        timings={"text": embeds.seconds, **_summed([one.timings for one in passes])},
+        timings={"text": embeds.seconds, **summed([one.timings for one in passes])},
         effective={
             **backend.effective(model, asked),
             **hires.record(request, model.info.pipeline, from_image, passes[0].size),
@@ -441,7 +442,7 @@ def _run_pass(
     states: StepStore,
     run: int,
     final: bool,
-    enlarge: _Enlarger,
+    enlarge: Enlarger,
     depth: DepthMaps,
 ) -> tuple[Image.Image, _PassResult]:
     """Run one pass, over the image of the `last` one where there is one, or over a region of it.
@@ -467,7 +468,7 @@ def _run_pass(
     clean = backend.denoise(model, request, embeds, replace(latents, keeper=state), report, is_cancelled)
     if not final:
         state.save()  # so that an attempt that is stopped in the next pass does not repeat this one
-    denoised = _now(model.device)
+    denoised = now(model.device)
     # 4. Decode, and 5. check.
     steps = hires.steps_of(stage, model.info.pipeline, IMAGE in inputs)
     report(Phase.DECODE, steps)
@@ -485,37 +486,6 @@ def _identity(model: LoadedModel) -> dict[str, str]:
     weights = {f"{used_files.WEIGHTS}.{part}": digest for part, digest in model.weight_hashes.items()}
     files = {**weights, **used_files.hashes(model.effective)}
     return {"model": model.fingerprint, "device": model.device, "dtypes": dtypes, **files}
-
-
-class _Enlarger:
-    """Enlarge images by the upscaler that an option names; `used` says for the record which did it."""
-
-    def __init__(
-        self,
-        upscalers: Upscalers,
-        options: Mapping[str, Any],
-        device: str,
-        is_cancelled: IsCancelled,
-        report: _Reporter | None = None,
-    ) -> None:
-        self._upscalers = upscalers
-        self._options = options
-        self._device = device
-        self._is_cancelled = is_cancelled
-        self._report = report
-        self.used: dict[str, str] = {}
-
-    def __call__(self, image: Image.Image, size: tuple[int, int], key: str) -> Image.Image:
-        """Return the image at `size`. Raises Cancelled between two tiles, UpscalerError."""
-        made, used = self._upscalers.enlarged(image, size, self._options[key], self._device, key, self._after_tile)
-        self.used[f"{key.partition('.')[0]}.upscaled_with"] = used
-        return made
-
-    def _after_tile(self, done: int, of: int) -> None:
-        if self._is_cancelled():
-            raise Cancelled
-        if self._report is not None:
-            self._report.of(Phase.UPSCALE, done, of)
 
 
 def _encode(
@@ -541,7 +511,7 @@ def _encode(
     ):
         embeds = backend.encode(model, tokenized)
     decisions = (*embeds.decisions, *clip_encoding.embedding_decisions(embeddings))
-    return replace(embeds, decisions=decisions, seconds=_now(model.device) - began)
+    return replace(embeds, decisions=decisions, seconds=now(model.device) - began)
 
 
 def _decode(
@@ -583,59 +553,6 @@ def _unused_negative(request: GenerationRequest) -> tuple[Decision, ...]:
         return ()
     reason = localize("inference.generator.the_cfg_scale_is_1_off")
     return (Decision("generation.negative_prompt", request.negative_prompt, "", reason),)
-
-
-# -- progress and time -------------------------------------------------------------------------------------------------
-
-
-class _Reporter:
-    """Turns steps of image `image` into Progress, with an estimate of the time left for the whole request."""
-
-    def __init__(self, on_progress: OnProgress, steps: int, image: int, images: int) -> None:
-        self._on_progress = on_progress
-        self._steps = steps
-        self._image = image
-        self._images = images
-        self._began = time.perf_counter()
-        self._preview_step = 0
-
-    def of(self, phase: Phase, step: int, steps: int) -> None:
-        """Report a step of a phase that counts its own steps."""
-        self._steps = steps
-        self(phase, step)
-
-    def __call__(self, phase: Phase, step: int, preview: bytes | None = None) -> None:
-        steps, images = self._steps, self._images
-        left = (images - self._image) * steps + steps - step
-        eta = (time.perf_counter() - self._began) / step * left if step else None
-        if preview is not None:
-            self._preview_step = step
-        self._on_progress(
-            Progress(phase, step, steps, self._image, images, eta, preview=preview, preview_step=self._preview_step)
-        )
-
-
-def _part(report: Report, before: int, steps: int) -> Report:
-    """Report steps as those of the whole image: `before` were those of the passes before, `steps` are this one's.
-
-    A scheduler such as PNDM takes a step more than it says.
-    """
-
-    def report_part(phase: Phase, step: int, preview: bytes | None = None) -> None:
-        report(phase, before + min(step, steps), preview)
-
-    return report_part
-
-
-def _summed(timings: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    return {part: sum(one[part] for one in timings) for part in timings[0]}
-
-
-def _now(device: str) -> float:
-    """Return the time once the GPU has finished its work."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter()
 
 
 # -- options -----------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ of convolutional networks are invisible. Factors that a network does not have ar
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,10 +21,13 @@ from safetensors.torch import load_file
 from core.config.schema import AUTO
 from core.demo import compact_upscaler
 from core.demo.compact_upscaler import CompactUpscaler
-from core.errors import UpscalerError
+from core.errors import Cancelled, UpscalerError
 from core.i18n import localize
+from core.inference.progress import Reporter
+from core.models.families.backend import IsCancelled
 from core.models.upscaler_library import EMBEDDED, FILTERS, UpscalerLibrary, file_hash
 from core.models.weight_files import file_state
+from core.types import Phase
 
 Size = tuple[int, int]  # width, height in pixels
 OnTile = Callable[[int, int], None]  # called with the tiles done and their total; may raise Cancelled
@@ -162,3 +165,34 @@ def _tiles(width: int, height: int) -> Iterator[tuple[int, int, int, int]]:
     for top in range(0, height, TILE):
         for left in range(0, width, TILE):
             yield left, top, min(left + TILE, width), min(top + TILE, height)
+
+
+class Enlarger:
+    """Enlarge images by the upscaler that an option names; `used` says for the record which did it."""
+
+    def __init__(
+        self,
+        upscalers: Upscalers,
+        options: Mapping[str, Any],
+        device: str,
+        is_cancelled: IsCancelled,
+        report: Reporter | None = None,
+    ) -> None:
+        self._upscalers = upscalers
+        self._options = options
+        self._device = device
+        self._is_cancelled = is_cancelled
+        self._report = report
+        self.used: dict[str, str] = {}
+
+    def __call__(self, image: Image.Image, size: tuple[int, int], key: str) -> Image.Image:
+        """Return the image at `size`. Raises Cancelled between two tiles, UpscalerError."""
+        made, used = self._upscalers.enlarged(image, size, self._options[key], self._device, key, self._after_tile)
+        self.used[f"{key.partition('.')[0]}.upscaled_with"] = used
+        return made
+
+    def _after_tile(self, done: int, of: int) -> None:
+        if self._is_cancelled():
+            raise Cancelled
+        if self._report is not None:
+            self._report.of(Phase.UPSCALE, done, of)
