@@ -51,7 +51,7 @@ def cost_words(studio: Studio) -> str:
         return ""
     parts = [*_time(estimate), *_memory(studio, estimate)]
     if estimate.measured and (run := input_actions.steps(studio)) and run[0] != run[1]:
-        parts.append(t("steps", steps=run[0]))
+        parts.append(t("cost.steps", steps=run[0]))
     if not estimate.fits:
         parts.append(localized(estimate.reasons[-1]))
     return " · ".join(parts)
@@ -61,9 +61,9 @@ def _time(estimate: Estimate) -> list[str]:
     """Return the seconds of the images, and of loading the model first."""
     if estimate.seconds is None:
         return []
-    about = t("time", time=formats.seconds(estimate.seconds))
+    about = t("cost.time", time=formats.seconds(estimate.seconds))
     load = estimate.load_seconds or 0.0
-    return [about, t("load", time=formats.seconds(load))] if load >= 1 else [about]
+    return [about, t("cost.load", time=formats.seconds(load))] if load >= 1 else [about]
 
 
 def _memory(studio: Studio, estimate: Estimate) -> list[str]:
@@ -73,5 +73,5 @@ def _memory(studio: Studio, estimate: Estimate) -> list[str]:
         return []
     total = max((worker.memory_total for worker in studio.worker.status().workers), default=0)
     if total:
-        return [t("of", peak=formats.size_of(peak), total=formats.size_of(total))]
+        return [t("cost.of", peak=formats.size_of(peak), total=formats.size_of(total))]
     return [formats.size_of(peak)]
