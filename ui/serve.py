@@ -26,6 +26,7 @@ from core.errors import StudioError
 from core.server import Keys, gate, health, keep_private, listener, read_binding, service_routes, unknown_paths
 from ui import progress_poll, resources
 from ui.components import error_card
+from ui.frontend_files import FrontendFiles
 from ui.i18n import t
 from ui.page_head import PageHead
 
@@ -66,6 +67,7 @@ def create_app(settings: Settings | None = None) -> st.App:
             health(resources.shared_studio, keys),
             unknown_paths(page_paths()),
             Middleware(PageHead, pages=["", *page_paths()]),
+            Middleware(FrontendFiles),
         ],
         lifespan=_worker_alive,
         on_script_error=_say_it,
