@@ -41,7 +41,7 @@ GENERATION_SECONDS = 300  # for one image, on a machine that has other work
 SAMPLE_SIDE = 320
 LARGEST = 110_000  # bytes of a screenshot: all together stay under 1.5 MB
 NAMES = {"comparison": "benchmark", "guide": "setup-check"}  # of files, where the address is another word
-# The README need not name the machine: its kernel is cut down to the system, the passing folder to the usual one.
+# The README need not name the machine: its kernel is cut down to the system, the temporary folder to the usual one.
 NAMELESS = """([system, temporary]) => document.querySelectorAll(".zd-card dd").forEach((fact) => {
   if (fact.textContent.startsWith(`${system}-`)) fact.textContent = system;
   if (fact.firstChild?.textContent.startsWith(temporary)) fact.firstChild.textContent = "outputs";
@@ -151,7 +151,6 @@ def photograph(context: BrowserContext, studio: Studio, address: str, folder: Pa
         tab.goto(f"{address}/{name}?lang={language}")
         tab.locator(last).first.wait_for()
         tab.wait_for_timeout(1500)  # what is drawn by scripts, such as charts
-        tab.evaluate(NAMELESS, [platform.system(), tempfile.gettempdir()])
         shoot(tab, folder / f"{NAMES.get(name, name)}.webp")
     phone.goto(f"{address}/queue?lang=zh")
     phone.locator("[class*=st-key-row_]").first.wait_for()
@@ -193,6 +192,7 @@ def shoot(page: Page, file: Path) -> None:
     """A WebP of at most LARGEST bytes, after the last thumbnails have come in."""
     page.mouse.move(0, 0)
     page.wait_for_timeout(2500)
+    page.evaluate(NAMELESS, [platform.system(), tempfile.gettempdir()])  # at the last moment: a page that refreshes puts them back
     image = Image.open(BytesIO(page.screenshot())).convert("RGB")
     for quality in (90, 80, 65, 50):
         image.save(file, quality=quality, method=6)
