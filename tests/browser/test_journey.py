@@ -49,7 +49,7 @@ def test_a_prompt_becomes_a_image_and_its_settings_can_be_used_again(app, browse
     expect(stage_image(page)).to_have_attribute("src", re.compile(r"^/api/images/[0-9a-f]{32}(\?.*)?$"))  # once loaded
     sides = "image => image.decode().then(() => [image.naturalWidth, image.naturalHeight])"
     assert stage_image(page).evaluate(sides) == [256, 256]
-    assert jobs_of(app) == jobs_before + 1, "Ctrl+Enter asked for one picture, not for two"
+    assert jobs_of(app) == jobs_before + 1, "Ctrl+Enter asked for one image, not for two"
     page.locator(".st-key-facts button").nth(1).click()
     expect(page.locator(".st-key-facts")).to_contain_text("已复制")
     assert page.evaluate("navigator.clipboard.readText()") == "256x256"

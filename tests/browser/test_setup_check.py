@@ -108,7 +108,7 @@ def test_a_control_image_is_shown_as_it_will_be_seen(browser, tmp_path):
         page.get_by_role("option", name="none").click()
         expect(card.locator("[data-testid=stSlider]")).to_have_count(2)
         page.wait_for_timeout(1000)
-        assert {90, 255} <= set(seen.evaluate(COLOURS)), "the picture as it is"
+        assert {90, 255} <= set(seen.evaluate(COLOURS)), "the image as it is"
         page.get_by_label("Steps", exact=True).fill("2")
         prompt_of(page).fill("a box")
         prompt_of(page).press("Control+Enter")

@@ -26,7 +26,7 @@ def test_every_scaling_gets_the_same_prompts_at_two_and_three_times_the_side(cap
     for row in said["rows"]:
         assert row["prompts"] >= 1 and 0 <= row["score"] <= 1 and 0 <= row["repetition"] <= 1
     twice = {row["method"]: row["repetition"] for row in said["rows"] if row["times"] == 2}
-    assert len(set(twice.values())) > 1, "the scalings draw different pictures"
+    assert len(set(twice.values())) > 1, "the scalings draw different images"
 
 
 def test_copies_count_as_repetition_and_one_thing_does_not():

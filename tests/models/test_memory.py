@@ -197,14 +197,14 @@ def test_out_of_memory_is_tried_again_one_tier_lower(fresh, request_of, monkeypa
     assert first.effective["memory.tier"] == "cpu"
     assert second.effective["memory.tier"] == "4gb"
     measured(
-        "memory.tier", "out of memory planted in the second of two pictures: the first kept, the second at tier 4gb"
+        "memory.tier", "out of memory planted in the second of two images: the first kept, the second at tier 4gb"
     )
     (said,) = [choice for choice in second.decisions if choice.option == "memory.tier"]
     assert (said.requested, said.effective) == ("cpu", "4gb")
     assert "内存不足" in said.reason["zh"]
     pipeline = fresh.loaded.pipeline
     fresh.generate(request_of(num_inference_steps=1))
-    assert fresh.loaded.pipeline is pipeline, "the next picture does not run into it again"
+    assert fresh.loaded.pipeline is pipeline, "the next image does not run into it again"
     fresh.generate(request_of(num_inference_steps=1, changed={"memory.empty_cache": True, "memory.reserved_mb": 1}))
     assert fresh.loaded.held.tier.name == "cpu", "other options, another try"
 

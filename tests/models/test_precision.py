@@ -145,7 +145,7 @@ def test_without_retry_and_without_memory_it_fails_at_once(generator, request_of
         generator.generate(request)
     measured(
         "precision.auto_retry",
-        f"NaN planted at each of {STEPS} steps: true draws the float32 picture, false fails naming the step",
+        f"NaN planted at each of {STEPS} steps: true draws the float32 image, false fails naming the step",
     )
 
 

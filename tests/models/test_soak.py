@@ -99,7 +99,7 @@ def test_images_by_the_hundred_leave_nothing_behind(http: httpx.Client, images: 
     for name, found in samples.items():
         some = min(LAST, (len(found) + 1) // 2)
         before, after = (statistics.median(one.memory for one in part) for part in (found[:some], found[-some:]))
-        print(f"{name}: {before / 2**20:.1f} MB after {warm} pictures, {after / 2**20:.1f} MB after {images} "
+        print(f"{name}: {before / 2**20:.1f} MB after {warm} images, {after / 2**20:.1f} MB after {images} "
               f"({after / before - 1:+.2%}), {found[0]} -> {found[-1]}")  # fmt: skip
         assert after <= before * (1 + growth), f"the {name} has grown"
         assert found[-1].handles <= found[0].handles + POOLED, f"the {name} holds more files"

@@ -66,7 +66,7 @@ def test_the_job_is_in_the_address_and_is_found_again_after_a_reload(studio, ope
     assert "Step 4 of 9" in progress(again)
     assert again.text_area(key="w:generation.prompt").value == "a red house"
     assert again.number_input(key="w:generation.num_inference_steps").value == 9
-    assert again.number_input(key="w:generation.seed").value is None, "the next picture is another one"
+    assert again.number_input(key="w:generation.seed").value is None, "the next image is another one"
 
 
 def progress(page) -> str:

@@ -140,4 +140,4 @@ def test_a_benchmark_is_drawn_again_with_each_image_of_the_job_in_work(studio, o
     assert bar["mark"] == f"{told['mark']}.1"
     studio.queue.finish(jobs[0])
     [bar] = component_data(page.run(), "pulse")
-    assert (bar["mark"], bar["job"]) == (ask()["mark"], jobs[1]), "what waits has no picture in work"
+    assert (bar["mark"], bar["job"]) == (ask()["mark"], jobs[1]), "what waits has no image in work"

@@ -70,7 +70,7 @@ def test_each_model_is_loaded_once_and_every_cell_is_where_it_belongs(studio: St
         assert [(one.prompt, one.seed) for one in requests] == list(benchmark.cells)
         assert {one.model for one in requests} == {model}
         assert measured.figures.made == 6 and measured.figures.seconds and measured.figures.steps_per_second
-        assert measured.figures.obeyed is None, "only the shipped model's pictures are judged"
+        assert measured.figures.obeyed is None, "only the shipped model's images are judged"
     assert len(questions(found, "anna")) == 6 * 3
 
 

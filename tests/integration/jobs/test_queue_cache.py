@@ -58,7 +58,7 @@ def test_an_idle_look_asks_nothing_and_a_change_is_read_once_for_all(
     with statements(tmp_path) as asked, ThreadPoolExecutor(10) as tabs:
         looks = list(tabs.map(lambda _: page.snapshot(), range(100)))
     selects = [statement for statement in asked if statement.lstrip().startswith("SELECT")]
-    assert len(selects) == 4, "paused, newest, the jobs, their pictures: once, not a hundred times"
+    assert len(selects) == 4, "paused, newest, the jobs, their images: once, not a hundred times"
     assert all(look is looks[0] for look in looks) and looks[0].jobs[0].progress == Progress(Phase.STEPS, 2, 4)
 
 

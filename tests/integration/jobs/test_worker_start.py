@@ -23,7 +23,7 @@ def test_a_job_knows_its_time_from_the_one_before(harness: JobHarness) -> None:
     job_id = harness.submit(num_images=2, fake_step_seconds=0.25)
     first = harness.until(job_id, lambda job: bool(job.progress and job.progress.phase is Phase.STEPS))
     assert first.progress is not None and first.progress.eta_seconds is not None
-    assert first.progress.eta_seconds > past, "a whole picture is still to come"
+    assert first.progress.eta_seconds > past, "a whole image is still to come"
 
 
 @pytest.mark.parametrize(("own", "told"), [(None, "passive"), ("active", "active")])

@@ -33,7 +33,7 @@ def test_from_an_order_to_the_table(http: httpx.Client) -> None:
     found: Any = wait_for(lambda: not (one := http.get(place).json())["active"] and one)
     assert found["prompts"] == ORDER["prompts"] and found["seeds"] == [7, 8] and found["complete"]
     assert [len(row["images"]) for row in found["columns"]] == [4, 4]
-    assert found["columns"][0]["attributes_asked"] == 8, "four pictures, each asked for a thing and its colour"
+    assert found["columns"][0]["attributes_asked"] == 8, "four images, each asked for a thing and its colour"
     assert http.get("/comparisons").json()["comparisons"][0]["id"] == found["id"]
     table = http.get(f"{place}/table")
     assert table.headers["content-type"].startswith("text/csv") and len(table.text.splitlines()) > 2

@@ -96,7 +96,7 @@ def test_a_mask_is_stored_by_the_opacity_of_its_strokes(http: httpx.Client) -> N
 
 
 def test_input_images_that_cannot_be_used_are_told(http: httpx.Client) -> None:
-    assert http.post("/inputs", content=b"no picture").status_code == 422
+    assert http.post("/inputs", content=b"no image").status_code == 422
     assert http.post("/inputs", content=b"").status_code == 422
     assert http.get(f"/inputs/{'0' * 64}").status_code == 404
     assert http.get("/inputs/..%2Fstudio.db").status_code == 404

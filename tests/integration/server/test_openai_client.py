@@ -55,7 +55,7 @@ def test_an_edit_draws_over_a_image_where_the_mask_is_transparent(served: Served
         model="demo", prompt="x", image=file_of(image), mask=file_of(hole), extra_body={"seed": 5, "strength": 0.5}
     )
     generated = decode_image((answer.data or ())[0].b64_json or "")
-    assert generated.size == (80, 64), "the picture's own"
+    assert generated.size == (80, 64), "the image's own"
     assert [generated.getpixel((x, 60)) for x in (5, 70)] == [(255, 255, 255), (0, 0, 0)], "the mask that was made of it"
     request = served.studio.queue.recent(1)[0].request
     assert request.options["img2img.denoising_strength"] == 0.5 and request.seed == 5

@@ -175,7 +175,7 @@ def test_a_job_is_generated_there_and_kept_here(far: Served, near: JobHarness) -
         assert image.getpixel((0, 0)) == (21, 40, 80)
         kept = json.loads(image.info["zdarkroom"])
     measured(
-        "remote.url", "two pictures were drawn at the other address and kept here, with its address in their record"
+        "remote.url", "two images were drawn at the other address and kept here, with its address in their record"
     )
     assert kept["resolved"][SERVER] == far.url and kept["resolved"]["model.device"] == "cpu"
     assert [one.option for one in record.decisions] == [SERVER]

@@ -82,7 +82,7 @@ def test_a_image_and_a_mask_go_along(run: Run, tmp_path: Path) -> None:
     said = run("generate", "x", *given, "--out", str(target))
     assert (said.code, said.err) == (0, "")
     with Image.open(target) as image:
-        assert image.size == (96, 80), "the picture's own, as no other was asked for"
+        assert image.size == (96, 80), "the image's own, as no other was asked for"
         assert [image.getpixel((5, y)) for y in (5, 70)] == [(9, 200, 7), (255, 255, 255)]
     database = Database(tmp_path / "outputs" / DATABASE_FILE)
     request = JobQueue(database).recent(1)[0].request
@@ -346,7 +346,7 @@ def test_a_control_image_is_stored_and_named_by_the_request(run: Run, tmp_path: 
     said = run("generate", "x", "--control-image", str(tmp_path / "none.png"), "--lang", "en")
     assert said.code == 2
     assert "--control-image" in said.line and "No such file" in said.line
-    (tmp_path / "no.png").write_text("no picture")
+    (tmp_path / "no.png").write_text("no image")
     said = run("generate", "x", "--control-image", str(tmp_path / "no.png"), "--lang", "en")
     assert said.code == 2 and "no.png cannot be used" in said.line
 

@@ -42,7 +42,7 @@ class Run:
 def test_every_image_is_generated_once_by_all_the_workers_and_is_that_of_its_own_single():
     with running(ThreadLink(machine("one"), machine("two")), workers=2) as pool:
         spread = DistributedGenerator(pool)
-        own = tuple({"seed": 100 + k, "prompt": f"picture {k}"} for k in range(9))
+        own = tuple({"seed": 100 + k, "prompt": f"image {k}"} for k in range(9))
         request = replace(make_request(fake_step_seconds=0.03), num_images=9, images=own)
         run = Run(spread, request, made={2, 5})
         run.run()

@@ -49,4 +49,4 @@ def test_images_of_a_batch_take_what_those_of_their_size_took() -> None:
     unknown = rate * 128**2
     assert pace.left(at(1, 0)) == pytest.approx(12.0 + 2 * unknown), "what is not known is judged by its pixels"
     pace.learn(image(1.0, batch.per_image_requests()[2]))
-    assert pace.left(at(1, 4)) == pytest.approx(1.0 + 10.0 + 2 * 6.0), "its prompt is read again for each picture"
+    assert pace.left(at(1, 4)) == pytest.approx(1.0 + 10.0 + 2 * 6.0), "its prompt is read again for each image"

@@ -34,7 +34,7 @@ def shown(
     def draw(_previewer: Previewer) -> bytes:
         nonlocal now
         now += drawing
-        return b"picture"
+        return b"image"
 
     def send(preview: bytes | None) -> None:
         nonlocal now
@@ -75,7 +75,7 @@ def test_one_that_took_longer_than_expected_is_waited_for_and_forgotten_in_time(
     assert shown([0.1] * 50, 0.02, previewer=previewer) == [1, 42], "it was to be a millisecond"
     images = [shown([0.1] * 10, 0.001, previewer=previewer) for _ in range(10)]
     assert images[0] == [], "a second of steps does not pay what the last one took"
-    assert len(images[-1]) > 4, "each picture expects a tenth less"
+    assert len(images[-1]) > 4, "each image expects a tenth less"
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (16, 40), (128, 128), (256, 64), (1, 300)])

@@ -180,7 +180,7 @@ def test_a_check_removes_what_nothing_refers_to_and_never_what_something_does(
     assert left == {of_image, of_mask, of_trashed, of_job, fresh}
     grown_old(inputs.file(of_trashed))
     history.empty_trash()
-    assert check(database, outputs).inputs == 1, "it went with the last picture that was made from it"
+    assert check(database, outputs).inputs == 1, "it went with the last image that was made from it"
 
 
 def test_children_are_found_by_their_parent_also_after_a_rebuild(

@@ -149,7 +149,7 @@ def test_a_value_that_cannot_be_used_is_listed() -> None:
 def test_a_image_that_says_nothing_has_its_size() -> None:
     found = read_parameters(png({}))
     assert found == FoundParameters("", {"generation.width": 64, "generation.height": 48}, {}, ONLY_SIZE)
-    assert read_parameters(io.BytesIO(b"no picture")) is None
+    assert read_parameters(io.BytesIO(b"no image")) is None
 
 
 def test_a_graph_that_goes_in_circles_ends() -> None:

@@ -135,7 +135,7 @@ def test_a_history_is_reconciled_checked_and_made_again_from_what_is_there(
     other = BytesIO()
     Image.new("RGB", (20, 10)).save(other, "PNG")
     files.write(changed.file, other.getvalue())
-    files.write(damaged.file, b"no picture")
+    files.write(damaged.file, b"no image")
     files.write(annotation_files.beside("2020-01-01/gone.png"), b"{}")
     found = check(database, files)
     assert (found.images, found.missing, found.changed, found.damaged) == (5, 1, (changed.file,), (damaged.file,))
@@ -263,7 +263,7 @@ def test_the_option_chooses_where_images_are(url: str, tmp_path: Path) -> None:
         assert kept.read(record.file) == studio.history.file(record.id).read_bytes()
         assert not (out / record.file).exists()
         measured(
-            "storage.images", "s3:// and file://: the picture is there, byte for byte, and not in the output folder"
+            "storage.images", "s3:// and file://: the image is there, byte for byte, and not in the output folder"
         )
 
 
