@@ -28,7 +28,7 @@ def build(
     base: GenerationRequest,
     rows: Sequence[PromptRow],
     files: WildcardFiles,
-    most: int,
+    limit: tuple[int, str],
     check: Check,
     source: str,
     cfg_offset: float = 0.0,
@@ -37,9 +37,10 @@ def build(
 
     A row makes as many images as it or `base` says, with seeds that count up; rows without a seed count on from the
     seed of `base`, which must be real. The wildcards of a prompt are resolved with the image's own seed.
-    `cfg_offset` is the model's, see ModelInfo. Raises BatchError naming every row that cannot be used.
+    `limit` is how many images there may be, and the option that says so. `cfg_offset` is the model's, see ModelInfo.
+    Raises BatchError naming every row that cannot be used.
     """
-    problems = RowErrors(source)
+    problems, (most, key) = RowErrors(source), limit
     found: list[GenerationRequest] = []
     counted = 0
     for row in rows:
@@ -53,7 +54,7 @@ def build(
         except InputError as error:
             problems.add_error(row.number, "", error)
     if counted > most:
-        allowed = localize("batch.expand.images_in_all", most=most)
+        allowed = localize("batch.expand.images_in_all", most=most, key=key)
         problems.add(rows[-1].number, COUNT.removeprefix("generation."), str(counted), allowed)
     problems.raise_any()
     if not found:

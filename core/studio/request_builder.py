@@ -123,7 +123,7 @@ class RequestBuilder:
         """Return one request of many images: one for each line of a text, row of a CSV file or entry of a list.
 
         `values` are as for `new` and fill what a row leaves out. Wildcards are expanded here, with the seeds of the
-        images. `check` is called for each image. `source` is the name of the file, or of where the rows come from.
+        images. `check` is called for each image. `most`: the limit of callers over HTTP. `source` is the name of the file, or of where the rows come from.
 
         Raises:
             BatchError: names every row that can't be used.
@@ -138,7 +138,8 @@ class RequestBuilder:
             self.check_single(single, model, source)
             check(single)
 
-        limit = min(self._settings.batch.max_images, most or self._settings.batch.max_images)
+        own = self._settings.batch.max_images
+        limit = (most, "service.max_batch") if most is not None and most < own else (own, "batch.max_images")
         return batch.build(
             base, read_rows(given, source), self._wildcard_files(), limit, check_image, source, model.cfg_offset
         )

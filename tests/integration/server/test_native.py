@@ -192,7 +192,7 @@ def test_a_list_of_prompts_is_one_job_of_many_images(http: httpx.Client, served:
         (["__../x__"], "__folder/name__"),
         ([], "there is no prompt"),
         ("a", "valid list"),
-        ([{"prompt": "a", "num_images": 64}] * 5, "256 images in all"),
+        ([{"prompt": "a", "num_images": 64}] * 5, "256 images in all (service.max_batch)"),
         ([{"prompt": "a", "num_inference_steps": 101}], "service.max_steps"),
     ],
 )

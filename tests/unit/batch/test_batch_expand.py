@@ -113,7 +113,7 @@ def test_random_seeds_are_real_before_anything_is_queued(studio: Studio) -> None
         ("prompt,seed,num_images\na,9007199254740991,2", ["row 2, seed: got 9007199254740992"]),
         ("prompt\na {b|c", ["row 2, prompt: got {b|c (character 3)"]),
         ("prompt\na __nope__", ["row 2, prompt: got __nope__; allowed: __color__"]),
-        ("prompt,num_images\na,40\nb,11", ["row 3, num_images: got 51; allowed: 50 images in all"]),
+        ("prompt,num_images\na,40\nb,11", ["row 3, num_images: got 51; allowed: 50 images in all (batch.max_images)"]),
         ("# nothing\n\n", ["there is no prompt in it"]),
     ],
 )
