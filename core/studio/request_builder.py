@@ -123,7 +123,8 @@ class RequestBuilder:
         """Return one request of many images: one for each line of a text, row of a CSV file or entry of a list.
 
         `values` are as for `new` and fill what a row leaves out. Wildcards are expanded here, with the seeds of the
-        images. `check` is called for each image. `most`: the limit of callers over HTTP. `source` is the name of the file, or of where the rows come from.
+        images. `check` is called for each image, `most` is the limit of callers over HTTP. `source` is the name of the
+        file, or of where the rows come from.
 
         Raises:
             BatchError: names every row that can't be used.
