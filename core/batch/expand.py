@@ -40,7 +40,7 @@ def build(
     `limit` is how many images there may be, and the option that says so. `cfg_offset` is the model's, see ModelInfo.
     Raises BatchError naming every row that cannot be used.
     """
-    problems, (most, key) = RowErrors(source), limit
+    problems, (most, option) = RowErrors(source), limit
     found: list[GenerationRequest] = []
     counted = 0
     for row in rows:
@@ -54,7 +54,7 @@ def build(
         except InputError as error:
             problems.add_error(row.number, "", error)
     if counted > most:
-        allowed = localize("batch.expand.images_in_all", most=most, key=key)
+        allowed = localize("batch.expand.images_in_all", most=most, option=option)
         problems.add(rows[-1].number, COUNT.removeprefix("generation."), str(counted), allowed)
     problems.raise_any()
     if not found:

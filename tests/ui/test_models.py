@@ -223,3 +223,20 @@ def test_embeddings_are_listed_with_the_reason_of_those_that_cannot_be_used(stud
     assert "old" in all_text(page) and "pickle" in all_text(page)
     page.button(key="use_embedding_0").click().run()
     assert page.session_state["form"]["generation.prompt"].endswith("embedding:moody")
+
+
+def test_many_models_are_shown_a_page_at_a_time_and_found_by_name(studio, open_page, monkeypatch):
+    names = [f"style {number}" for number in range(70)]
+    many = [replace(fake_studio.DEMO, id=f"m{k}", name={"en": name, "zh": name}) for k, name in enumerate(names)]
+    monkeypatch.setattr(studio.catalog, "models", lambda: [fake_studio.DEMO, *many])
+    page = open_page("models")
+
+    def shown():
+        words = cards(page)
+        return {name for name in names if f"<h3>{name}</h3>" in words}
+
+    assert shown() == set(names[:29]), "the embedded model comes first"
+    page.selectbox(key="model_page").select(60).run()
+    assert shown() == set(names[59:])
+    page.text_input(key="model_find").set_value("STYLE 1").run()
+    assert shown() == {"style 1", *names[10:20]}

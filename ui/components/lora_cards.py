@@ -12,12 +12,11 @@ from core.types import LoraInfo, ModelInfo
 from ui import formats
 from ui.actions import form as form_actions
 from ui.actions import studio_calls
+from ui.components import card_pages
 from ui.components.lora_field import preview
 from ui.i18n import localized, t
 from ui.state import loras as lora_state
 from ui.state import session
-
-SHOWN = 30  # cards of a page: a thousand take seconds to draw
 
 
 def draw(studio: Studio) -> None:
@@ -28,26 +27,10 @@ def draw(studio: Studio) -> None:
     if not loras:
         st.caption(t("loras.none"))
         return
-    numbered = list(enumerate(loras))
-    if len(loras) > SHOWN:
-        numbered = _page_of(numbered)
+    numbered = card_pages.selected(list(enumerate(loras)), "lora", lambda pair: pair[1].name)
     with st.grid(3, min_column_width=280, gap="small", key="lora_cards"):
         for number, lora in numbered:
             _card(studio, lora, models, number)
-
-
-def _page_of(loras: Sequence[tuple[int, LoraInfo]]) -> list[tuple[int, LoraInfo]]:
-    """Return those of the page that is selected, of the LoRAs whose names have what is typed."""
-    with st.container(horizontal=True, vertical_alignment="bottom", key="lora_pages"):
-        words = st.text_input(t("loras.find"), key="lora_find").casefold()
-        found = [(number, lora) for number, lora in loras if words in lora.name.casefold()]
-        first = st.selectbox(
-            t("loras.page"),
-            range(0, max(1, len(found)), SHOWN),
-            format_func=lambda start: f"{min(start + 1, len(found))}–{min(start + SHOWN, len(found))} / {len(found)}",
-            key="lora_page",
-        )
-    return found[first : first + SHOWN]
 
 
 def _card(studio: Studio, lora: LoraInfo, models: Sequence[ModelInfo], number: int) -> None:

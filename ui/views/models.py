@@ -10,7 +10,7 @@ from core.studio.models import groups_of_variants
 from core.types import SystemReport, WorkerStatus
 from ui import formats, resources
 from ui.actions import studio_calls
-from ui.components import error_card, lora_cards, model_card
+from ui.components import card_pages, error_card, lora_cards, model_card
 from ui.i18n import localized, t
 from ui.state import current_page as page_state
 from ui.state import pages as pages_state
@@ -24,8 +24,9 @@ def page() -> None:
     for number, error in enumerate(page_state.errors()):
         error_card.draw(error, f"models{number}")
     error_card.settings_problems(studio.catalog.problems())
-    st.fragment(_draw, run_every=REFRESH_SECONDS)(studio)
-    lora_cards.draw(studio)
+    with studio.catalog.remembering():  # cards of models and of LoRAs look at all models
+        st.fragment(_draw, run_every=REFRESH_SECONDS)(studio)
+        lora_cards.draw(studio)
     lora_cards.embeddings(studio)
     if not session.is_admin():
         st.caption(t("models.admin_only"))
@@ -46,6 +47,7 @@ def _draw(studio: Studio) -> None:
     downloads = {download.model: download for download in studio.downloads.all()}
     groups = groups_of_variants(studio.catalog.models())
     groups.sort(key=lambda group: group[0].id not in (model_card.PROMINENT, "demo"))
+    groups = card_pages.selected(groups, "model", lambda group: f"{localized(group[0].name)} {group[0].id}")
     shown: set[str] = set()
     with st.grid(2, min_column_width=340, gap="small", key="model_cards"):
         for group in groups:
