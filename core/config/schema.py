@@ -98,7 +98,7 @@ class Option:
         if self.type == "list":
             return localize("config.schema.list")
         if self.type == "str":
-            return localize("config.schema.str", most=f"{self.maximum:g}")
+            return localize("config.text_of_at_most", most=f"{self.maximum:g}")
         low, high = _plain(self.minimum), _plain(self.maximum)
         return localize(f"config.schema.{self.type}", low=low, high=high, unit=self.unit and f" {self.unit}")
 

@@ -113,7 +113,7 @@ class Tenant:
             if limit and value is None:
                 self.unmeasured = self.unmeasured or localize(f"jobs.tenant.{key}_unmeasured")
             elif limit and value is not None and value > limit - (COOLER if self._yielding else 0):
-                return localize(f"jobs.tenant.{key}", value=round(value), allowed=limit)
+                return localize(f"jobs.tenant.limit.{key}", value=round(value), allowed=limit)
         return self._crowded(reading) if self._share else None
 
     def _crowded(self, reading: Reading) -> Reason | None:

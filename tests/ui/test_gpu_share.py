@@ -35,7 +35,7 @@ def test_the_gpu_is_given_back_and_used_again(
     page.button(key="gpu_give_back").click().run()
     assert studio.queue.is_given_back() and page.button(key="gpu_give_back").label == take
     assert why in all_text(page)
-    too_hot, no_power = localize("jobs.tenant.hot", value=81, allowed=80), localize("jobs.tenant.power_unmeasured")
+    too_hot, no_power = localize("jobs.tenant.limit.hot", value=81, allowed=80), localize("jobs.tenant.power_unmeasured")
     told = replace(studio.worker.status(), yields_to=too_hot, unmeasured=no_power)
     monkeypatch.setattr(studio.worker, "status", lambda: told)
     page.button(key="gpu_give_back").click().run()
