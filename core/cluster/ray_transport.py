@@ -22,6 +22,7 @@ import psutil
 
 from core.cluster.actor import GeneratorActor
 from core.cluster.transport import Handle, Heard, Node, WorkerGone
+from core.config.thread_environment import ASLEEP, SPIN, SPIN_VARIABLE
 from core.jobs import exit_reasons
 from core.jobs.worker_process import ALLOCATOR_VARIABLE
 
@@ -112,6 +113,7 @@ class RayTransport:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         variables = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}
+        variables |= ASLEEP if os.environ.get(SPIN_VARIABLE) == SPIN else {}  # several workers share a machine's cores
         variables |= {name: os.environ[name] for name in (ALLOCATOR_VARIABLE,) if name in os.environ}
         handle = self._actor.options(
             num_cpus=0,  # not by Ray's count of cores, but by ours

@@ -40,6 +40,7 @@ from core.inference import (
     prompt_writer,
     residency,
     text_encoding,
+    thread_spin,
     weight_checks,
 )
 from core.inference.control_networks import ControlNetworks, DepthMaps
@@ -92,6 +93,7 @@ OnImage = Callable[[GeneratedImage], None]
 
 def build_generator(configs: Path, values: Mapping[str, Any] | None = None) -> Generator:
     """Build the generator over the catalogue in `configs`; `values` are the settings, which say where models are kept."""
+    thread_spin.start()
     if values is None:
         return Generator(Catalog(configs))
     settings = Settings(values=values, origins={}, configs=configs)

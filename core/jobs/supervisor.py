@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import IO, Any, Literal
 
 from core.config.loader import PROJECT_ROOT, Settings
+from core.config.thread_environment import waiting
 from core.errors import NoRoomError, StudioError, WorkerStartError
 from core.jobs import exit_reasons
 from core.jobs.exit_reasons import EXIT_IDLE, EXIT_LOCKED
@@ -37,9 +38,6 @@ WATCH_SECONDS = 1.0  # how often a worker is looked at for having stopped moving
 CLOSE_SECONDS = 3.0  # a worker ends by itself this soon after its stdin is closed
 MAX_OUTPUT_BYTES = 1_000_000
 MIN_FREE_BYTES = 40_000  # bytes, ten pages: below that SQLite's log may not take one more change
-PASSIVE_WAIT = {
-    "OMP_WAIT_POLICY": "passive"
-}  # threads that wait for one another don't turn on a core that others could use
 _BEGUN = ("idle", "busy")  # states of a worker that takes jobs
 RAY_GRACE = 30.0  # seconds: the dispatcher itself ends the one that hangs, of several workers
 
@@ -260,7 +258,7 @@ class WorkerSupervisor:
 def _environment_of(values: Mapping[str, Any]) -> dict[str, str]:
     """Return our environment with what torch reads at start (threads, CUDA allocator); the user's own values win."""
     selected = allocator_settings(values, os.environ.get(ALLOCATOR_VARIABLE, ""))
-    return {**PASSIVE_WAIT, **os.environ, **({ALLOCATOR_VARIABLE: selected} if selected else {})}
+    return {**waiting(os.environ), **os.environ, **({ALLOCATOR_VARIABLE: selected} if selected else {})}
 
 
 def _own_session() -> dict[str, Any]:
