@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 
 import psutil
 import pytest
 
+from core.config.thread_environment import COUNT, POLICY, SPIN, SPIN_VARIABLE
 from core.jobs import supervisor
 from core.types import Phase
 from tests.integration.jobs.harness import JobHarness, make_request
@@ -26,14 +28,17 @@ def test_a_job_knows_its_time_from_the_one_before(harness: JobHarness) -> None:
     assert first.progress.eta_seconds > past, "a whole image is still to come"
 
 
-@pytest.mark.parametrize(("own", "told"), [(None, "passive"), ("active", "active")])
-@pytest.mark.by_default("sqlite-None-passive")
-def test_threads_of_the_worker_wait_asleep_unless_the_user_says_otherwise(
-    harness: JobHarness, monkeypatch: pytest.MonkeyPatch, own: str | None, told: str
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads sleep")
+@pytest.mark.parametrize(("own", "told"), [(None, (SPIN, None)), ("active", (None, "active"))], ids=["spin", "own"])
+@pytest.mark.by_default("sqlite-spin")
+def test_threads_of_the_worker_spin_unless_the_user_says_otherwise(
+    harness: JobHarness, monkeypatch: pytest.MonkeyPatch, own: str | None, told: tuple[str | None, str | None]
 ) -> None:
     monkeypatch.setattr(supervisor, "subprocess", subprocess)  # the environment that a process begins with is not that of a fork
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    for name in (POLICY, SPIN_VARIABLE, COUNT):
+        monkeypatch.delenv(name, raising=False)
     if own:
-        monkeypatch.setenv("OMP_WAIT_POLICY", own)
+        monkeypatch.setenv(POLICY, own)
     harness.supervisor.start()
-    assert psutil.Process(harness.worker_pid()).environ()["OMP_WAIT_POLICY"] == told
+    found = psutil.Process(harness.worker_pid()).environ()
+    assert (found.get(SPIN_VARIABLE), found.get(POLICY)) == told
