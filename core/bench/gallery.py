@@ -204,7 +204,7 @@ def control_maps(studio: Studio) -> Row:
     image = studio.image()
     units = [ControlUnit("", preprocessor=name) for name in ("canny", "lineart", "scribble")]
     units += [ControlUnit("", preprocessor="tile", rate=8.0), ControlUnit("", preprocessor="invert")]
-    return [image, *(control_map(image, unit, lambda given: given) for unit in units)]
+    return [image, *(control_map(image, unit, lambda given, kind: given) for unit in units)]
 
 
 def lora(studio: Studio) -> Row:

@@ -32,7 +32,8 @@ _MODULES = (  # how the extension's preprocessors begin -> ours; the first that 
     ("lineart", control_units.LINEART), ("scribble", control_units.SCRIBBLE), ("tile", control_units.TILE),
     ("invert", control_units.INVERT),
 )  # fmt: skip
-_EXACT = {*PREPROCESSORS, "tile_resample", "invert (from white bg & black line)"}
+_WHOLE_NAMES = {"openpose": control_units.POSE, control_units.POSE: control_units.POSE}  # openpose_full draws hands and faces, too
+_EXACT = {*PREPROCESSORS, "openpose", "tile_resample", "invert (from white bg & black line)"}
 _NEUTRAL = {
     "resize mode": ("crop and resize", "resizemode.inner_fit", "scale to fit (inner fit)"), "low vram": ("false",),
     "pixel perfect": ("true", "false"), "hr option": ("both", "hiresfixoption.both"), "processor res": None,
@@ -44,7 +45,7 @@ _PAIR = re.compile(r"\s*([^:,()]+):\s*(\([^()]*\)|[^,]*)(?:,|$)")
 def preprocessor_of(module: str) -> tuple[str | None, bool]:
     """Return our name of a preprocessor of the extension, None where it has no equivalent; and whether both do the same."""
     module = module.strip().lower()
-    found = next((ours for begin, ours in _MODULES if module.startswith(begin)), None)
+    found = next((ours for begin, ours in _MODULES if module.startswith(begin)), _WHOLE_NAMES.get(module))
     return found, module in _EXACT or module.startswith("depth_anything")
 
 

@@ -17,17 +17,19 @@ from core.types import CONTROLS, IMAGE
 
 KEY = "controlnet.units"
 FILES = "controlnet.files"  # in an image's record: name and hash of each ControlNet that acted
-PREPROCESSOR_FILES = "preprocessor.files"  # and of the model that made a depth map
+PREPROCESSOR_FILES = "preprocessor.files"  # and of the model that made a depth map or found a pose
 MOST = len(CONTROLS)
 LARGEST = 2.0  # of a weight, as in A1111
-NONE, CANNY, DEPTH, INVERT, LINEART, SCRIBBLE, TILE = "none", "canny", "depth", "invert", "lineart", "scribble", "tile"
-PREPROCESSORS = (NONE, CANNY, DEPTH, LINEART, SCRIBBLE, TILE, INVERT)
+NONE, CANNY, DEPTH, INVERT, LINEART, POSE, SCRIBBLE, TILE = (
+    "none", "canny", "depth", "invert", "lineart", "pose", "scribble", "tile",
+)  # fmt: skip
+PREPROCESSORS = (NONE, CANNY, DEPTH, LINEART, SCRIBBLE, POSE, TILE, INVERT)
 BALANCED, PROMPT, CONTROL = "balanced", "prompt", "control"
 MODES = (BALANCED, PROMPT, CONTROL)  # A1111's control modes
 UNION_TYPES: Mapping[str, int] = {  # of ControlNet Union for SDXL; the last two are those of its ProMax version
     "pose": 0, "depth": 1, "softedge": 2, "canny": 3, "normal": 4, "segment": 5, "tile": 6, "repaint": 7,
 }  # fmt: skip
-_TYPE_OF = {CANNY: "canny", LINEART: "canny", DEPTH: "depth", SCRIBBLE: "softedge", TILE: "tile"}
+_TYPE_OF = {CANNY: "canny", LINEART: "canny", DEPTH: "depth", POSE: "pose", SCRIBBLE: "softedge", TILE: "tile"}
 
 
 @dataclass(frozen=True)

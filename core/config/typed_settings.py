@@ -154,7 +154,7 @@ class ControlnetSection(Section):
     """The options `controlnet.*`."""
 
     units: tuple[str, ...]
-    preprocessor: Literal["none", "canny", "depth", "lineart", "scribble", "tile", "invert"]
+    preprocessor: Literal["none", "canny", "depth", "lineart", "scribble", "pose", "tile", "invert"]
     canny_low: int
     canny_high: int
     scale: float | Literal["auto"]

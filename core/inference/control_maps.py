@@ -1,6 +1,6 @@
-"""Make control images by OpenCV: edges, lines, scribbles, tiles, inverted drawings; and depth by a model. Without torch.
+"""Make control images by OpenCV: edges, lines, scribbles, tiles, inverted drawings; depth and poses by a model. Without torch.
 
-Maps are as ControlNets were trained on them: white lines on black, near parts white.
+Maps are as ControlNets were trained on them: white lines on black, near parts white, skeletons in OpenPose's colors.
 """
 
 from __future__ import annotations
@@ -18,29 +18,30 @@ from core.config import control_units
 from core.config.control_units import ControlUnit
 from core.errors import ControlNetError
 from core.i18n import localize
-from core.models.controlnet_library import DepthLibrary
+from core.inference.pose import pose_map
+from core.models.controlnet_library import DepthLibrary, PoseLibrary
 
 SCRIBBLE_SIDE = 512  # px: the size at which a scribble's lines are SCRIBBLE_WIDTH wide
 SCRIBBLE_WIDTH = 5  # px
 WAIT_SECONDS = 300  # for the process that makes a depth map: it reads the model on a slow disk
 
 
-class Depth(Protocol):
-    """What makes a depth map of an image (RGB): the same size, near is white."""
+class Estimator(Protocol):
+    """What makes a map of an image (RGB) by a model: the same size. `kind` is DEPTH or POSE."""
 
-    def __call__(self, image: Image.Image) -> Image.Image: ...
+    def __call__(self, image: Image.Image, kind: str) -> Image.Image: ...
 
 
-def control_map(image: Image.Image, unit: ControlUnit, depth: Depth) -> Image.Image:
+def control_map(image: Image.Image, unit: ControlUnit, estimate: Estimator) -> Image.Image:
     """Return what a unit's ControlNet sees of an image (RGB) that has the size that is rendered.
 
-    Raises ControlNetError for depth without its model.
+    Raises ControlNetError for depth and poses without their model, and for an image without a person.
     """
     match unit.preprocessor:
         case control_units.CANNY:
             return canny(image, unit.low, unit.high)
-        case control_units.DEPTH:
-            return depth(image)
+        case control_units.DEPTH | control_units.POSE:
+            return estimate(image, unit.preprocessor)
         case control_units.LINEART:
             return lineart(image)
         case control_units.SCRIBBLE:
@@ -99,14 +100,16 @@ def tile(image: Image.Image, rate: float) -> Image.Image:
     return image.resize(small, Image.Resampling.BOX).resize(image.size, Image.Resampling.BICUBIC)
 
 
-def depth_in_own_process(library: DepthLibrary) -> Depth:
-    """Return a maker of depth maps that loads the model in a process of its own, which gives the memory back.
+def estimator_of_pages(depths: DepthLibrary, poses: PoseLibrary) -> Estimator:
+    """Return what makes maps for a page: depth in a process of its own, which gives the model's memory back.
 
-    Raises ControlNetError when there is no model, or it can't be used.
+    It raises ControlNetError when there is no model, or it can't be used.
     """
 
-    def make(image: Image.Image) -> Image.Image:
-        folder = library.find()
+    def make(image: Image.Image, kind: str) -> Image.Image:
+        if kind == control_units.POSE:
+            return pose_map(image, poses.find())
+        folder = depths.find()
         buffer = io.BytesIO()
         image.save(buffer, "PNG", compress_level=1)
         command = [sys.executable, "-m", "core.inference.depth_map", str(folder)]

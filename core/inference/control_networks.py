@@ -11,15 +11,22 @@ import diffusers
 import torch
 from PIL import Image
 
-from core.config.control_units import FILES, PREPROCESSOR_FILES, units_of
+from core.config.control_units import FILES, POSE, PREPROCESSOR_FILES, units_of
 from core.errors import ControlNetError
 from core.i18n import localize
 from core.inference import precision
 from core.inference.depth_map import DepthEstimator
 from core.inference.pipeline_loader import LoadedModel
 from core.inference.pipeline_reading import read_network
+from core.inference.pose import pose_map
 from core.models.catalog import Catalog
-from core.models.controlnet_library import PREPROCESSOR_FOLDER, ControlNetInfo, ControlNetLibrary, DepthLibrary
+from core.models.controlnet_library import (
+    PREPROCESSOR_FOLDER,
+    ControlNetInfo,
+    ControlNetLibrary,
+    DepthLibrary,
+    PoseLibrary,
+)
 from core.models.families import backend_of
 from core.models.fingerprint import contents_hash
 
@@ -34,18 +41,28 @@ class _Kept:
     digest: str
 
 
-class DepthMaps:
-    """Make depth maps by the model of this machine; `used` says for the record which one did."""
+class EstimatedMaps:
+    """Make depth maps and poses by the models of this machine; `used` says for the record which ones did."""
 
-    def __init__(self, library: DepthLibrary, device: str) -> None:
-        self._library = library
+    def __init__(self, folder: Path, device: str) -> None:
+        self._depths, self._poses = DepthLibrary(folder), PoseLibrary(folder)
         self._device = device
-        self.used: dict[str, Any] = {}
+        self._files: dict[str, str] = {}
 
-    def __call__(self, image: Image.Image) -> Image.Image:
+    @property
+    def used(self) -> dict[str, Any]:
+        """Return name and hash of each model that made a map."""
+        files = [{"name": name, "hash": digest} for name, digest in self._files.items()]
+        return {PREPROCESSOR_FILES: files} if files else {}
+
+    def __call__(self, image: Image.Image, kind: str) -> Image.Image:
         """Return the map of an image (RGB). Raises ControlNetError."""
-        folder = self._library.find()
-        self.used = {PREPROCESSOR_FILES: [{"name": folder.name, "hash": contents_hash(folder)}]}
+        if kind == POSE:
+            file = self._poses.find()
+            self._files[file.name] = contents_hash(file)
+            return pose_map(image, file)
+        folder = self._depths.find()
+        self._files[folder.name] = contents_hash(folder)
         try:
             return DepthEstimator(folder, self._device)(image)
         except (OSError, ValueError, RuntimeError) as error:  # what transformers raises for damaged files
@@ -60,7 +77,7 @@ class ControlNetworks:
 
     def __init__(self, catalog: Catalog) -> None:
         self._library = ControlNetLibrary(catalog)
-        self._depths = DepthLibrary(catalog.places.store / PREPROCESSOR_FOLDER)
+        self._preprocessors = catalog.places.store / PREPROCESSOR_FOLDER
         self._kept: list[_Kept] = []
 
     def clear(self) -> None:
@@ -91,9 +108,9 @@ class ControlNetworks:
         files = [{"name": net.name, "hash": one.digest} for net in found for one in self._kept if one.path == net.path]
         return replace(model, info=info, pipeline=pipeline, effective={**model.effective, FILES: files})
 
-    def depth(self, device: str) -> DepthMaps:
-        """Return what makes depth maps on a device; the model is read with the first one."""
-        return DepthMaps(self._depths, device)
+    def estimator(self, device: str) -> EstimatedMaps:
+        """Return what makes depth maps and poses; the depth model is read on the device with the first one."""
+        return EstimatedMaps(self._preprocessors, device)
 
     def _read(self, found: Sequence[ControlNetInfo], model: LoadedModel, pipeline: str) -> list[_Kept]:
         """Return the networks in memory, each once: those that were there, and the others from their files."""

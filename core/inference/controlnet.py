@@ -24,7 +24,7 @@ from core.config.schema import AUTO
 from core.config.typed_settings import Options
 from core.errors import InputCombinationError, OptionError
 from core.i18n import localize
-from core.inference.control_maps import Depth, control_map
+from core.inference.control_maps import Estimator, control_map
 from core.inference.img2img import Canvas
 from core.models.families.base import ControlNetUse
 from core.types import CONTROL, CONTROLS, IMAGE
@@ -75,10 +75,10 @@ def own_unit(options: Mapping[str, Any], default: float) -> ControlUnit:
     )
 
 
-def with_maps(use: ControlNetUse | None, options: Mapping[str, Any], canvas: Canvas, depth: Depth) -> Canvas:
+def with_maps(use: ControlNetUse | None, options: Mapping[str, Any], canvas: Canvas, estimate: Estimator) -> Canvas:
     """Return the canvas with the map of each ControlNet; as it is without one.
 
-    Raises InputCombinationError without an image for a ControlNet, ControlNetError for depth without its model.
+    Raises InputCombinationError without an image for a ControlNet, ControlNetError for a map without its model.
     """
     if use is None:
         return canvas
@@ -86,18 +86,18 @@ def with_maps(use: ControlNetUse | None, options: Mapping[str, Any], canvas: Can
     if not units:
         if CONTROL not in canvas.controls:
             raise InputCombinationError(role=CONTROL, problem=MISSING)
-        return canvas.with_maps((control_map(canvas.controls[CONTROL], own_unit(options, use.scale), depth),))
-    return canvas.with_maps(tuple(unit_map(unit, position, canvas, depth) for position, unit in _placed(options)))
+        return canvas.with_maps((control_map(canvas.controls[CONTROL], own_unit(options, use.scale), estimate),))
+    return canvas.with_maps(tuple(unit_map(unit, position, canvas, estimate) for position, unit in _placed(options)))
 
 
-def unit_map(unit: ControlUnit, position: int, canvas: Canvas, depth: Depth) -> Image.Image:
+def unit_map(unit: ControlUnit, position: int, canvas: Canvas, estimate: Estimator) -> Image.Image:
     """Return the map of a unit at `position` (from 0) of an image that is rendered. Raises as `with_maps`."""
     images = {**canvas.controls, **({IMAGE: canvas.image} if canvas.image is not None else {})}
     role = role_of(unit, position, images)
     if role is None:
         wanted = CONTROLS[(unit.image or position + 1) - 1]
         raise InputCombinationError(role=wanted, problem=localize("inference.controlnet.no_image", name=unit.name))
-    return control_map(images[role], unit, depth)
+    return control_map(images[role], unit, estimate)
 
 
 def arguments(use: ControlNetUse | None, options: Mapping[str, Any], canvas: Canvas) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def detect(image: Image.Image, name: str, folder: Path, confidence: float) -> tu
         known = ", ".join(files) or "-"
         raise _refused(name, localize("inference.detection.unknown", known=known, folder=str(folder)))
     try:
-        outputs, scale, corner = _run(image, files[name])
+        outputs, scale, corner = run(image, files[name])
         boxes, scores = _read(outputs)
     except Exception as error:  # OpenCV raises cv2.error, which is one, for all that it does not read
         detail = " ".join(str(error).split())[:200]
@@ -53,7 +53,7 @@ def detect(image: Image.Image, name: str, folder: Path, confidence: float) -> tu
     return found[:MOST]
 
 
-def _run(image: Image.Image, path: Path) -> tuple[list[np.ndarray], float, tuple[int, int]]:
+def run(image: Image.Image, path: Path) -> tuple[list[np.ndarray], float, tuple[int, int]]:
     """Return the network's outputs, the scale of the image in its input, and where its top left corner lies there."""
     import cv2  # here, not above: pages that detect nothing need not wait for it
 
@@ -83,7 +83,7 @@ def _placed(
     boxes: np.ndarray, scores: np.ndarray, scale: float, corner: tuple[int, int], size: tuple[int, int], least: float
 ) -> Iterator[Box]:
     """Yield the boxes of the image that are sure enough, without doubles and those of less than SMALLEST pixels."""
-    import cv2  # as in `_run`
+    import cv2  # as in `run`
 
     corners = np.column_stack((boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, 2:])).astype(np.float32)
     kept = cv2.dnn.NMSBoxes(corners.tolist(), scores.astype(np.float32).tolist(), least, OVERLAP)
@@ -98,7 +98,7 @@ def _placed(
 
 def painted_boxes(mask: Image.Image) -> tuple[Box, ...]:
     """Return a box around each connected white part of a mask, the largest first, at most MOST; none below SMALLEST."""
-    import cv2  # as in `_run`
+    import cv2  # as in `run`
 
     white = (np.asarray(mask.convert("L")) >= 128).astype(np.uint8)
     _, _, parts, _ = cv2.connectedComponentsWithStats(white, connectivity=8)

@@ -43,7 +43,7 @@ from core.inference import (
     thread_spin,
     weight_checks,
 )
-from core.inference.control_networks import ControlNetworks, DepthMaps
+from core.inference.control_networks import ControlNetworks, EstimatedMaps
 from core.inference.img2img import Inputs
 from core.inference.pipeline_loader import (
     RELOAD_OPTIONS,
@@ -310,8 +310,8 @@ class Generator:
             report = Reporter(on_progress, steps, k, request.num_images)
             states = StepStore(folder, k)
             enlarge = Enlarger(self._upscalers, single.options, model.device, is_cancelled)
-            depth = self._networks.depth(model.device)
-            image = generate_image(backend, model, single, embeds, inputs, report, is_cancelled, states, enlarge, depth)
+            estimate = self._networks.estimator(model.device)
+            image = generate_image(backend, model, single, embeds, inputs, report, is_cancelled, states, enlarge, estimate)
             keep(replace(image, request=asked, place=k))
             states.remove()
             if Options(asked.options).memory.empty_cache:
@@ -349,7 +349,7 @@ def generate_image(
     is_cancelled: IsCancelled,
     states: StepStore,
     enlarge: Enlarger,
-    depth: DepthMaps,
+    estimate: EstimatedMaps,
 ) -> GeneratedImage:
     """Generate one image from its prompt embeds: `_run_pass` for each of its passes, over the image of the one before."""
     memory.start_peak(model.device)
@@ -373,7 +373,7 @@ def generate_image(
             run,
             final=run == len(stages) - 1,
             enlarge=enlarge,
-            depth=depth,
+            estimate=estimate,
         )
         passes.append(done)
     assert image is not None  # an image that is only enlarged has no passes, and does not come here
@@ -391,7 +391,7 @@ def generate_image(
             **_regions([one for one in passes if one.box]),
             **_resumed(passes),
             **enlarge.used,
-            **depth.used,
+            **estimate.used,
             **{decision.option: decision.effective for decision in repaired},
         },
         decisions=(
@@ -445,7 +445,7 @@ def _run_pass(
     run: int,
     final: bool,
     enlarge: Enlarger,
-    depth: DepthMaps,
+    estimate: EstimatedMaps,
 ) -> tuple[Image.Image, _PassResult]:
     """Run one pass, over the image of the `last` one where there is one, or over a region of it.
 
@@ -463,7 +463,7 @@ def _run_pass(
     if stage.over_last and last is not None:
         start = {**start, IMAGE: enlarge(last, (request.width, request.height), "hires.upscaler")}
     canvas = img2img.prepare(start, asked, size, resize, stage.strength)
-    canvas = controlnet.with_maps(backend.family.controlnet, request.options, canvas, depth)
+    canvas = controlnet.with_maps(backend.family.controlnet, request.options, canvas, estimate)
     latents = backend.prepare_latents(model, request, embeds, canvas)
     # 3. Denoise, from where an earlier attempt was stopped.
     state = states.keeper(run, request, _identity(model))

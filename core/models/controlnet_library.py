@@ -1,4 +1,4 @@
-"""List the ControlNets of the catalogue and of the folder `controlnet`, and find the model of depth maps."""
+"""List the ControlNets of the catalogue and of the folder `controlnet`, and find the models of depth maps and poses."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ class DepthLibrary:
         self.folder = folder
 
     def file_hash(self, name: str) -> str:
-        """Return the hash of the contents of the model in the folder `name`. Raises OSError."""
+        """Return the hash of the contents of the model of that name: a folder, or the file of a pose model. Raises OSError."""
         return contents_hash(self.folder / name)
 
     def find(self) -> Path:
@@ -228,3 +228,17 @@ class DepthLibrary:
             if read_config(config).get("model_type") == DEPTH_TYPE and list(config.parent.glob("*.safetensors")):
                 return config.parent
         raise ControlNetError(name="depth", problem=localize("models.controlnet_library.no_depth_model", folder=str(self.folder)))
+
+
+class PoseLibrary:
+    """The ONNX files of the folder of preprocessors, which find poses. The folder is read at each call."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def find(self) -> Path:
+        """Return the first file. Raises ControlNetError with what belongs there."""
+        files = sorted(self.folder.glob("*.onnx")) if self.folder.is_dir() else []
+        if not files:
+            raise ControlNetError(name="pose", problem=localize("models.controlnet_library.no_pose_model", folder=str(self.folder)))
+        return files[0]

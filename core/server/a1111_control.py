@@ -30,7 +30,7 @@ _RESIZE_MODES = {
 }  # fmt: skip
 _TYPES: Mapping[str, tuple[tuple[str, ...], str]] = {  # the extension's types -> words in the names of ControlNets, preprocessor
     "Canny": (("canny",), control_units.CANNY), "Depth": (("depth",), control_units.DEPTH),
-    "OpenPose": (("pose",), ""), "Lineart": (("lineart", "mlsd"), control_units.LINEART),
+    "OpenPose": (("pose",), control_units.POSE), "Lineart": (("lineart", "mlsd"), control_units.LINEART),
     "Scribble": (("scribble", "sketch"), control_units.SCRIBBLE), "SoftEdge": (("softedge", "hed"), ""),
     "NormalMap": (("normal",), ""), "Segmentation": (("seg",), ""), "Tile": (("tile",), control_units.TILE),
     "Inpaint": (("inpaint",), ""),

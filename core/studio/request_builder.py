@@ -27,7 +27,7 @@ from core.errors import InputCombinationError, OptionError
 from core.history import used_files
 from core.i18n import localize
 from core.inference import hires, inpaint
-from core.inference.control_maps import control_map, depth_in_own_process
+from core.inference.control_maps import control_map, estimator_of_pages
 from core.inference.controlnet import MISSING, check_control, check_images, own_unit
 from core.inference.detection import FOLDER as DETECTORS
 from core.inference.detection import KEY as DETECTOR
@@ -36,7 +36,7 @@ from core.inference.detection import detect, detectors, painted_boxes
 from core.inference.img2img import fitted, laid
 from core.inference.resolution import fitting_size, size_to_render
 from core.models.catalog import Catalog
-from core.models.controlnet_library import PREPROCESSOR_FOLDER, ControlNetLibrary, DepthLibrary
+from core.models.controlnet_library import PREPROCESSOR_FOLDER, ControlNetLibrary, DepthLibrary, PoseLibrary
 from core.models.embedding_library import EmbeddingLibrary
 from core.models.families import FAMILIES
 from core.models.lora_library import LoraLibrary
@@ -89,6 +89,7 @@ class RequestBuilder:
         self._controlnets = controlnets
         self._models = models
         self._depths = DepthLibrary(models / PREPROCESSOR_FOLDER)
+        self._poses = PoseLibrary(models / PREPROCESSOR_FOLDER)
         self._input_images = input_images
 
     def new(self, values: Mapping[str, Any] | None = None, source: str = "form") -> GenerationRequest:
@@ -275,7 +276,7 @@ class RequestBuilder:
 
         Raises:
             NotFoundError: the control image does not exist any more.
-            InputError: options contradict each other, or there is no image or no depth model.
+            InputError: options contradict each other, or there is no image, or no model for the map.
         """
         info = self._catalog.find(request.model)
         if CONTROL in info.inputs:
@@ -290,12 +291,12 @@ class RequestBuilder:
         size, resize = (request.width, request.height), not request.options["force_original_resolution"]
         with Image.open(self._input_images.file(request.inputs[role])) as stored:
             image = laid(stored.convert("RGB"), size, size_to_render(info, request), resize)
-        return _as_png(control_map(image, unit, depth_in_own_process(self._depths)))
+        return _as_png(control_map(image, unit, estimator_of_pages(self._depths, self._poses)))
 
     def preprocessed(self, data: bytes, unit: ControlUnit) -> bytes:
         """Return, as PNG, what the preprocessor of a unit makes of an image file. Raises InputImageError, ControlNetError."""
         image = self._input_images.read(self._input_images.keep(data, "controlnet"))
-        return _as_png(control_map(image, unit, depth_in_own_process(self._depths)))
+        return _as_png(control_map(image, unit, estimator_of_pages(self._depths, self._poses)))
 
     def controlnets(self, model: ModelInfo) -> Sequence[str]:
         """Return the names of the ControlNets that fit a model; none where another studio generates."""

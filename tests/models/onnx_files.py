@@ -1,4 +1,5 @@
-"""Small ONNX files, written field by field: networks that find bright squares, in the formats of YOLOv8 and YOLOv5."""
+"""Small ONNX files, written field by field: networks that find bright squares, in the formats of YOLOv8,
+YOLOv5 and YOLO-pose."""
 
 from __future__ import annotations
 
@@ -52,7 +53,10 @@ def value_info(number: int, name: str, sides: Sequence[int]) -> bytes:
 
 
 def bright_squares(path: Path, side: int = 64, version: int = 8) -> Path:
-    """Return a detector whose boxes are cells of 8 px: the score of each is its mean brightness."""
+    """Return a detector whose boxes are cells of 8 px: the score of each is its mean brightness.
+
+    `points`: x and y from its center in pixels, and how sure.
+    """
     across = side // CELL
     count = across * across
     down, right = np.divmod(np.arange(count), across)
@@ -80,4 +84,25 @@ def bright_squares(path: Path, side: int = 64, version: int = 8) -> Path:
         + value_info(12, "output", sides)
     )
     path.write_bytes(field(1, 8) + field(7, graph) + field(8, field(1, "") + field(2, 13)))
+    return path
+
+
+def bright_people(path: Path, points: Sequence[tuple[float, float, float]], side: int = 64) -> Path:
+    """Return a pose model: each cell of 8 px is a person whose score is its mean brightness.
+
+    `points`: x and y from its center in pixels, and how sure.
+    """
+    across = side // CELL
+    count = across * across
+    down, right = np.divmod(np.arange(count), across)
+    centers = np.stack([right * CELL + 4, down * CELL + 4]).astype(np.float32)
+    boxes = np.concatenate([centers, np.full((2, count), 8, np.float32)])
+    placed = [np.stack([centers[0] + x, centers[1] + y, np.full(count, sure)]) for x, y, sure in points]
+    nodes = node("AveragePool", ["images"], "cells", ints("kernel_shape", [CELL, CELL]) + ints("strides", [CELL, CELL]))
+    nodes += node("Conv", ["cells", "grey"], "mean", ints("kernel_shape", [1, 1])) + node("Reshape", ["mean", "shape"], "scores")
+    nodes += node("Concat", ["boxes", "scores", "points"], "output", whole("axis", 1))
+    weights = tensor("grey", np.full((1, 3, 1, 1), 1 / 3, np.float32)) + tensor("shape", np.array([1, 1, count]))
+    weights += tensor("boxes", boxes[None]) + tensor("points", np.concatenate(placed)[None].astype(np.float32))
+    ends = value_info(11, "images", [1, 3, side, side]) + value_info(12, "output", [1, 5 + 3 * len(points), count])
+    path.write_bytes(field(1, 8) + field(7, nodes + field(2, "people") + weights + ends) + field(8, field(1, "") + field(2, 13)))
     return path

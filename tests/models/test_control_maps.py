@@ -8,9 +8,9 @@ from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, D
 
 from core.config.control_units import ControlUnit
 from core.errors import ControlNetError
-from core.inference.control_maps import control_map, depth_in_own_process, lineart, scribble, tile
+from core.inference.control_maps import control_map, estimator_of_pages, lineart, scribble, tile
 from core.inference.depth_map import DEVIATION, MEAN, DepthEstimator
-from core.models.controlnet_library import DepthLibrary
+from core.models.controlnet_library import DepthLibrary, PoseLibrary
 
 
 @pytest.fixture
@@ -51,12 +51,16 @@ def test_tiles_lose_detail_but_keep_colours(square):
 def test_each_preprocessor_by_its_name(square):
     def made(name):
         return levels(
-            control_map(square, ControlUnit("x", preprocessor=name), lambda image: Image.new("RGB", image.size))
+            control_map(square, ControlUnit("x", preprocessor=name), lambda image, kind: Image.new("RGB", image.size))
         )
 
     assert np.array_equal(made("none"), levels(square)) and np.array_equal(made("tile"), levels(square))
     assert np.array_equal(made("invert"), 255 - levels(square)) and made("depth").max() == 0
     assert len({made(name).tobytes() for name in ("none", "canny", "lineart", "scribble", "invert")}) == 5
+
+
+def estimator(folder):
+    return estimator_of_pages(DepthLibrary(folder), PoseLibrary(folder))
 
 
 def depth_model(folder):
@@ -95,14 +99,14 @@ def test_depth_is_what_the_model_says(square, tmp_path):
 
 def test_without_a_depth_model_the_error_says_where_it_belongs(square, tmp_path):
     with pytest.raises(ControlNetError, match="Depth-Anything-V2-Small-hf"):
-        depth_in_own_process(DepthLibrary(tmp_path))(square)
+        estimator(tmp_path)(square, "depth")
 
 
 @pytest.mark.slow
 def test_a_page_gets_its_depth_map_from_another_process(square, tmp_path):
     depth_model(tmp_path / "depth")
-    found = depth_in_own_process(DepthLibrary(tmp_path))(square)
+    found = estimator(tmp_path)(square, "depth")
     assert np.array_equal(levels(found), levels(DepthEstimator(tmp_path / "depth", "cpu")(square)))
     (tmp_path / "depth" / "model.safetensors").write_bytes(b"damaged")
     with pytest.raises(ControlNetError, match="cannot be used"):
-        depth_in_own_process(DepthLibrary(tmp_path))(square)
+        estimator(tmp_path)(square, "depth")

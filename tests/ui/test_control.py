@@ -100,6 +100,8 @@ def test_several_controlnets_with_image_weight_and_range(studio, open_page, netw
     page.button(key="control_add").click().run()
     page.button(key="control_add").click().run()
     page.file_uploader(key="control_upload_0").upload("square.png", image(), "image/png").run()
+    page.selectbox(key="unit:0:preprocessor").set_value("pose").run()
+    assert page.button(key="control_pose_0").label == "Find the pose"
     page.selectbox(key="unit:0:preprocessor").set_value("canny").run()
     page.slider(key="unit:0:weight").set_value(0.8).run()
     page.slider(key="unit:0:window").set_value((0.1, 0.6)).run()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from core.config.control_units import BALANCED, CANNY, DEPTH, MODES, MOST, PREPROCESSORS, TILE, ControlUnit
+from core.config.control_units import BALANCED, CANNY, DEPTH, MODES, MOST, POSE, PREPROCESSORS, TILE, ControlUnit
 from core.errors import StudioError
 from core.studio import Studio
 from core.types import CONTROLS, GenerationRequest, ModelInfo
@@ -17,7 +17,7 @@ from ui.state import control_units as unit_state
 from ui.state import session
 
 TYPES = ("png", "jpg", "jpeg", "webp")
-_DEPTH = "depth_preview:"  # session key: what a depth map was asked for
+_ESTIMATED = "estimated_preview:"  # session key: what a depth map or pose was asked for
 
 
 def draw(studio: Studio, model: ModelInfo) -> None:
@@ -91,11 +91,11 @@ def _take(studio: Studio, position: int) -> None:
 
 
 def _preview(studio: Studio, position: int, unit: ControlUnit) -> None:
-    """Show what the unit will see of the form's images; a depth map, which takes seconds, when it is asked for."""
+    """Show what the unit will see of the form's images; a depth map or pose, which takes seconds, when it is asked for."""
     try:
         request = input_actions.control_request(studio)
-        if unit.preprocessor == DEPTH:
-            made = _depth(studio, position, request)
+        if unit.preprocessor in (DEPTH, POSE):
+            made = _estimated(studio, position, unit.preprocessor, request)
         else:
             made = studio.requests.control_image(request, position)
         if made is not None:
@@ -104,15 +104,15 @@ def _preview(studio: Studio, position: int, unit: ControlUnit) -> None:
         st.caption(formats.literal(error.message(session.language())))
 
 
-def _depth(studio: Studio, position: int, request: GenerationRequest) -> bytes | None:
-    """Return the depth map that was asked for, from memory while images and size are the same; else a button that asks."""
-    wanted = f"{sorted(request.inputs.items())} {request.width}x{request.height}"
-    kept: tuple[str, bytes] | None = st.session_state.get(f"{_DEPTH}{position}")
+def _estimated(studio: Studio, position: int, kind: str, request: GenerationRequest) -> bytes | None:
+    """Return the map that was asked for, from memory while images and size are the same; else show a button that asks."""
+    wanted = f"{kind} {sorted(request.inputs.items())} {request.width}x{request.height}"
+    kept: tuple[str, bytes] | None = st.session_state.get(f"{_ESTIMATED}{position}")
     if kept is not None and kept[0] == wanted:
         return kept[1]
-    if not st.button(t("control.depth"), key=f"control_depth_{position}", icon=":material/blur_on:"):
+    if not st.button(t(f"control.{kind}"), key=f"control_{kind}_{position}", icon=":material/blur_on:"):
         return None
-    with st.spinner(t("control.making")):
+    with st.spinner(t(f"control.making_{kind}")):
         made = studio.requests.control_image(request, position)
-    st.session_state[f"{_DEPTH}{position}"] = wanted, made
+    st.session_state[f"{_ESTIMATED}{position}"] = wanted, made
     return made

@@ -144,11 +144,11 @@ CONTROL = (
         label={"en": "Preprocessor", "zh": "预处理器"},
         help={
             "en": "canny: thin edges. lineart: soft lines. scribble: thick lines. depth: near is white, by a Depth-Anything model "
-            "in the folder preprocessors of the models' folder. invert: for black lines on white. none and tile: the image as it "
-            "is, scaled to cover the size and cropped to its center.",
+            "in the folder preprocessors of the models' folder. pose: OpenPose skeletons, by a YOLO-pose .onnx file there. invert: "
+            "for black lines on white. none and tile: the image as it is, scaled to cover the size and cropped to its center.",
             "zh": "canny：细边缘。lineart：柔和线稿。scribble：粗线条涂鸦。depth：深度图（近处为白），需在模型目录的 "
-            "preprocessors 文件夹中放置 Depth-Anything 模型。invert：反色，用于白底黑线。none 与 tile：直接使用图片"
-            "（缩放至覆盖目标尺寸并居中裁剪）。",
+            "preprocessors 文件夹中放置 Depth-Anything 模型。pose：OpenPose 骨架，需在同处放置 YOLO-pose 的 .onnx 文件。"
+            "invert：反色，用于白底黑线。none 与 tile：直接使用图片（缩放至覆盖目标尺寸并居中裁剪）。",
         },
     ),
     _control(

@@ -127,5 +127,5 @@ def test_detect_answers_the_map(client: TestClient) -> None:
     answer = client.post("/detect", json={"controlnet_module": "canny", "controlnet_input_images": [given]}).json()
     made = Image.open(io.BytesIO(base64.b64decode(answer["images"][0])))
     assert answer["info"] == "Success" and made.tobytes() == canny(square, 100, 200).tobytes()
-    for body in ({"controlnet_module": "openpose", "controlnet_input_images": [given]}, {"controlnet_module": "canny"}):
+    for body in ({"controlnet_module": "openpose_full", "controlnet_input_images": [given]}, {"controlnet_module": "canny"}):
         assert client.post("/detect", json=body).status_code in (400, 422)

@@ -330,11 +330,12 @@ OLD = (
         (ENUMS, "union:1:type=pose", None),
         (OLD, "canny-sd:1:preprocessor=canny:high=180:end=0.5", None),
         ("Module: openpose_full, Model: pose, Weight: 1", "pose:1", "Module: openpose_full"),
+        ("Module: openpose, Model: pose, Weight: 1", "pose:1:preprocessor=pose", None),
         ("Module: tile_resample, Model: t, Weight: 1, Threshold A: 4", "t:1:preprocessor=tile:rate=4", None),
         ("Module: canny, Model: None", None, "Module: canny, Model: None"),
         (EMPTY, None, EMPTY),
     ],
-    ids=["A1111", "newer", "older", "no preprocessor", "tile", "none", "unusable"],
+    ids=["A1111", "newer", "older", "no preprocessor", "pose", "tile", "none", "unusable"],
 )  # fmt: skip
 def test_controlnet_units_of_the_extension(text: str, unit: str | None, rest: str | None) -> None:
     found = read_parameters(png({"parameters": f'{A1111}, ControlNet 0: "{text}"'}))
