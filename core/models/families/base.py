@@ -92,7 +92,7 @@ Modules = Mapping[str, Shape]  # the layers of one part, by their names in diffu
 LORA_PREFIXES = (  # regular expressions of what published files put before the names of a denoiser's layers
     r"base_model\.model\.", r"transformer\.", r"(model\.)?diffusion_model\.", r"unet\.", r"(pipe\.)?dit\.",
     r"(model|module|net)\.", r"lora_unet_+(model_diffusion_model_)?", r"lora_(transformer|dit)_+",
-    r"lycoris_(unet_|transformer_)?", r"lora_unet\.", r"transformer_+(?!blocks_)", r"(model_)?diffusion_model_+",
+    r"lycoris_(unet_|transformer_)?", r"lora_unet\.", r"transformer_+(?!blocks)", r"(model_)?diffusion_model_+",
 )  # fmt: skip
 
 
