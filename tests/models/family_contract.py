@@ -26,7 +26,7 @@ from core.types import IMAGE, MASK, Phase, Progress, ResumeState
 from tests.databases import put_database
 from tests.models.loras import write_lora
 
-ESSENTIAL = (  # what differs most from family to family; the others are run by default for Z-Image and SDXL
+ESSENTIAL = (  # what differs most from family to family; Z-Image has all by default
     "test_catalogue_recognises_folder",
     "test_txt2img_is_plain_diffusers",
     "test_any_size_is_delivered",

@@ -162,6 +162,7 @@ def test_any_size_is_delivered_and_what_is_not_generated_anew_stays_in_its_place
     assert black.mean() > 0.7
 
 
+@pytest.mark.slow
 def test_a_weak_strength_leaves_more_of_the_image(own, request_of):
     """With sizes that need a frame around them: the middle is the image, not a shifted or scaled one."""
     gaps = []

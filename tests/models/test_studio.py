@@ -130,6 +130,7 @@ def test_cancel_stops_a_running_job_within_a_step(studio):
     assert done.image_ids == ()
 
 
+@pytest.mark.slow
 def test_own_metadata_holds_the_whole_record(studio):
     record = studio.history.get(finished(studio, **{"output.format": "webp", "vae.enable_tiling": True}).image_ids[0])
     from core.storage.metadata import read_metadata

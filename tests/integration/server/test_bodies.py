@@ -33,6 +33,7 @@ ROUTES = ("/api/v1/jobs", "/v1/images/generations", "/sdapi/v1/txt2img")
     ],
     ids=["latin-1", "comma", "digits", "deep", "80 deep", "NaN", "surrogate", "values"],
 )
+@pytest.mark.by_default("latin-1-/api/v1/jobs", "comma-/api/v1/jobs", "digits-/api/v1/jobs", "deep-/api/v1/jobs", "80 deep-/api/v1/jobs", "NaN-/api/v1/jobs", "surrogate-/api/v1/jobs", "values-/api/v1/jobs", "comma-/v1/images/generations", "comma-/sdapi/v1/txt2img")
 def test_unreadable_body_is_told_the_reason(served: Served, route: str, body: bytes, status: int, words: str) -> None:
     answer = httpx.post(f"{served.url}{route}", content=body, headers=JSON, timeout=60)
     expected = 400 if status == 422 and route.startswith("/v1") else status
