@@ -25,6 +25,8 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or "/usr
 FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
+    "--disable-gpu-rasterization",  # Debian's Chromium asks for it, and would then draw with a GPU that is calculated
+    "--disable-gpu-compositing",
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",
@@ -35,8 +37,8 @@ PATIENCE = 120_000  # ms; an image takes seconds on an idle machine
 
 
 @contextmanager
-def running_app(outputs: Path, **environment: str) -> Iterator[str]:
-    """The address of a server of its own; it and its worker end with the block."""
+def running_app(outputs: Path, module: str = "ui.serve", **environment: str) -> Iterator[str]:
+    """The address of a server of its own; it and its worker end with the block. `module`: what is run, the app or `fake_app`."""
     port = _free_port()
     variables = {
         **os.environ,
@@ -48,7 +50,7 @@ def running_app(outputs: Path, **environment: str) -> Iterator[str]:
     log = outputs / "server.log"
     outputs.mkdir(parents=True, exist_ok=True)
     with log.open("w") as sink:
-        command = [sys.executable, "-m", "ui.serve"]
+        command = [sys.executable, "-m", module]
         server = subprocess.Popen(command, cwd=PROJECT_ROOT, env=variables, stdout=sink, stderr=sink)
     try:
         _wait_for(f"http://127.0.0.1:{port}/_stcore/health", server, log)
@@ -80,9 +82,14 @@ def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
 
 
 def launch(playwright: Playwright, locale: str = "zh-CN") -> BrowserContext:
-    """Headless and silent towards the network. All tabs share its cache: the frontend is read once, not for each test."""
+    """Headless and silent towards the network. All tabs share its cache: the frontend is read once, not for each test.
+
+    Nothing moves: what is animated while a page is waited for takes as long to draw as the page.
+    """
     browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-    context = browser.new_context(locale=locale, permissions=["clipboard-read", "clipboard-write"])
+    context = browser.new_context(
+        locale=locale, permissions=["clipboard-read", "clipboard-write"], reduced_motion="reduce"
+    )
     context.set_default_timeout(PATIENCE)
     expect.set_options(timeout=PATIENCE)
     return context

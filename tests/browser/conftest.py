@@ -26,11 +26,24 @@ def browser() -> Iterator[object]:
 
 
 @pytest.fixture(scope="package")
-def app(browser: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Yield the address of the real app with the embedded model."""
-    outputs = tmp_path_factory.mktemp("outputs")
-    problem = build_studio(load_settings(overrides={"output.directory": str(outputs)})).catalog.find("demo").problem
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a new output folder; the test is skipped without the embedded model, which the forms are filled for."""
+    folder = tmp_path_factory.mktemp("outputs")
+    problem = build_studio(load_settings(overrides={"output.directory": str(folder)})).catalog.find("demo").problem
     if problem is not None:
         pytest.skip(f"the embedded model is not there: {problem}")
-    with chromium.running_app(outputs) as address:
+    return folder
+
+
+@pytest.fixture(scope="package")
+def app(browser: object, outputs: Path) -> Iterator[str]:
+    """Yield the address of the app with a worker that draws plain images."""
+    with chromium.running_app(outputs / "fake", "tests.browser.fake_app") as address:
+        yield address
+
+
+@pytest.fixture(scope="package")
+def real_app(browser: object, outputs: Path) -> Iterator[str]:
+    """Yield the address of the real app with the embedded model, whose worker takes ten seconds to start."""
+    with chromium.running_app(outputs / "real") as address:
         yield address

@@ -36,15 +36,15 @@ ZONES = """() => {
 
 
 @pytest.mark.slow
-def test_first_start_makes_an_image_with_one_click_and_regenerate_proves_it(app, browser):
+def test_first_start_makes_an_image_with_one_click_and_regenerate_proves_it(real_app, browser):
     """A browser that was never here sees the samples; the same seed again gives the same pixels."""
     fresh = browser.browser.new_context()
     page = fresh.new_page()
-    page.goto(f"{app}/?lang=en")
+    page.goto(f"{real_app}/?lang=en")
     page.locator(".st-key-samples button").first.click()
     expect(page.locator(".st-key-progress")).to_be_visible()  # at once, before the first step
     src = finished_image(page).get_attribute("src")
-    page.goto(f"{app}/history?lang=en&image={src.rsplit('/', 1)[1]}")
+    page.goto(f"{real_app}/history?lang=en&image={src.rsplit('/', 1)[1]}")
     page.locator(".st-key-run_again button").first.click()
     expect(page.get_by_text("Identical to the original, pixel by pixel")).to_be_visible()
     fresh.close()
@@ -53,14 +53,14 @@ def test_first_start_makes_an_image_with_one_click_and_regenerate_proves_it(app,
 def test_typing_while_a_job_ends_loses_neither_text_nor_focus(app, browser):
     page = new_page(browser)
     open_generate(page, app, "en")
-    page.get_by_label("Steps", exact=True).fill("20")  # a busy machine takes a while to draw the page
+    page.get_by_label("Steps", exact=True).fill("100")  # a busy machine takes a while to draw the page
     prompt_of(page).fill("a red house")
     page.locator(".st-key-generate button").click()
     expect(page.locator(".st-key-progress")).to_be_visible()
     prompt_of(page).fill("")
     typed = ""
     while page.locator(".st-key-progress").count() or len(typed) < 40:  # until the job has ended and the page was drawn anew
-        prompt_of(page).press("x")
+        prompt_of(page).press("x", delay=80)  # ms: as people type
         typed += "x"
     finished_image(page)
     expect(prompt_of(page)).to_have_value(typed)
@@ -194,7 +194,7 @@ NO_STORAGE = """() => { for (const name of ["sessionStorage", "localStorage"])
 FULL_STORAGE = """() => { Storage.prototype.setItem = () => { throw new DOMException("full", "QuotaExceededError"); }; }"""
 
 
-@pytest.mark.by_default("off")
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", [NO_STORAGE, FULL_STORAGE], ids=["off", "full"])
 def test_without_storage_only_a_reload_forgets(app, browser, broken):
     page = new_page(browser)

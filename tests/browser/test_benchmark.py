@@ -36,9 +36,9 @@ def fill(page, label, text, which=0):
 
 
 @pytest.mark.slow
-def test_two_option_sets_from_the_form_to_the_vote(app, browser):
+def test_two_option_sets_from_the_form_to_the_vote(real_app, browser):
     page = new_page(browser)
-    page.goto(f"{app}/comparison?lang=en")
+    page.goto(f"{real_app}/comparison?lang=en")
     page.locator(".st-key-start_benchmark button").wait_for()
     shoot(page, "form")
     fill(page, "Prompts, one per line", "a red house in a meadow at sunset, snowy mountains\n夜晚，雪地，黄色的灯塔")
@@ -53,12 +53,12 @@ def test_two_option_sets_from_the_form_to_the_vote(app, browser):
     expect(page.get_by_role("link", name="Table (CSV)")).to_be_visible(timeout=3 * PATIENCE)
     expect(page.locator(".zd-figures tr").nth(1)).to_have_text(re.compile(r"Images\s*4 / 4\s*4 / 4"))
     assert page.locator(".zd-figures tr").count() == 12
-    look_at(page, app, "table")
+    look_at(page, real_app, "table")
 
     page.get_by_role("radio", name="Images").or_(page.get_by_role("button", name="Images")).first.click()
     expect(page.locator(".zd-cells img")).to_have_count(8)
     assert page.locator(".zd-cells img").first.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
-    look_at(page, app, "images")
+    look_at(page, real_app, "images")
 
     page.get_by_role("radio", name="Blind vote").or_(page.get_by_role("button", name="Blind vote")).first.click()
     for number, key in enumerate(("ArrowLeft", "ArrowRight", "ArrowDown"), start=1):
@@ -66,16 +66,16 @@ def test_two_option_sets_from_the_form_to_the_vote(app, browser):
         expect(page.locator(".st-key-vote_pair img")).to_have_count(2)
         assert "num_inference_steps" not in page.locator(".stMain").inner_text() or number > 1
         if number == 3:
-            look_at(page, app, "vote")
+            look_at(page, real_app, "vote")
         page.keyboard.press(key)
     expect(page.locator(".stMain")).to_contain_text("Pair 4 of 4")
     page.locator(".st-key-vote_right button").click()
     expect(page.locator(".stMain")).to_contain_text("You have voted on all 4 pairs")
 
     address = page.url.split("comparison=")[1].split("&")[0]
-    table = urllib.request.urlopen(f"{app}/api/comparisons/{address}/table", timeout=60).read().decode("utf-8-sig")
+    table = urllib.request.urlopen(f"{real_app}/api/comparisons/{address}/table", timeout=60).read().decode("utf-8-sig")
     assert table.count("demo") >= 2 and "load_seconds" in table.splitlines()[0]
-    sheet = urllib.request.urlopen(f"{app}/api/comparisons/{address}/sheet", timeout=60).read()
+    sheet = urllib.request.urlopen(f"{real_app}/api/comparisons/{address}/sheet", timeout=60).read()
     if SHOTS:
         (Path(SHOTS) / "sheet.png").write_bytes(sheet)
     assert Image.open(BytesIO(sheet)).size[1] > 4 * 96

@@ -24,7 +24,7 @@ def test_the_window_tells_the_progress_the_count_and_the_end(app, browser):
     expect(page).to_have_title("Generate · Z Darkroom")
     page.evaluate(SIGNALS)
     prompt_of(page).fill("a red house at night")
-    page.get_by_label("Steps", exact=True).fill("100")  # longer than a busy page takes to hear of it
+    page.get_by_label("Steps", exact=True).fill("150")  # longer than a busy page takes to hear of it
     page.locator(".st-key-generate button").click()
     expect(page).to_have_title(re.compile(r"^\d+% · Z Darkroom$"))
     expect(page.locator("a[href$='/queue'][data-zd-count='1']").first).to_be_visible()

@@ -52,7 +52,7 @@ def test_switching_the_language_twice_keeps_the_model(app, browser):
 def test_a_second_job_neither_hides_the_first_nor_takes_its_esc(app, browser):
     page = new_page(browser)
     open_generate(page, app, "en")
-    generate(page, "a red house at night", steps="150", images="2")
+    generate(page, "a red house at night", steps="150", images="20")  # longer than a busy page takes
     expect(page.locator(".st-key-progress")).to_contain_text(re.compile(r"Step \d+ of 150"))
     generate(page, "a blue lighthouse", steps="3")
     expect(page.locator(".st-key-generate")).to_contain_text("Generate · 2")

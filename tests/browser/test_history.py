@@ -254,6 +254,7 @@ def test_two_images_are_compared_by_slider_map_and_what_differs(past, browser):
     page.close()
 
 
+@pytest.mark.slow
 def test_an_import_shows_its_progress_and_can_be_cancelled(past, browser, tmp_path):
     address, history = past
     for number in range(60):
@@ -281,6 +282,7 @@ def test_an_import_shows_its_progress_and_can_be_cancelled(past, browser, tmp_pa
     page.close()
 
 
+@pytest.mark.slow
 def test_an_imported_image_tells_what_it_knows_and_keeps_the_present_model(past, browser):
     """One file without any parameters, and one that names a model that is not here."""
     address, history = past

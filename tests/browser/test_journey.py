@@ -35,12 +35,12 @@ def jobs_of(app: str) -> int:
         return len(json.load(answer)["jobs"])
 
 
-def test_a_prompt_becomes_a_image_and_its_settings_can_be_used_again(app, browser):
+def test_a_prompt_becomes_a_image_and_its_settings_can_be_used_again(real_app, browser):
     page = new_page(browser)
-    jobs_before = jobs_of(app)
+    jobs_before = jobs_of(real_app)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    open_generate(page, app)
+    open_generate(page, real_app)
     page.get_by_label("采样步数", exact=True).fill("4")
     prompt_of(page).press_sequentially(PROMPT)
     prompt_of(page).press("Control+Enter")
@@ -49,7 +49,7 @@ def test_a_prompt_becomes_a_image_and_its_settings_can_be_used_again(app, browse
     expect(stage_image(page)).to_have_attribute("src", re.compile(r"^/api/images/[0-9a-f]{32}(\?.*)?$"))  # once loaded
     sides = "image => image.decode().then(() => [image.naturalWidth, image.naturalHeight])"
     assert stage_image(page).evaluate(sides) == [256, 256]
-    assert jobs_of(app) == jobs_before + 1, "Ctrl+Enter asked for one image, not for two"
+    assert jobs_of(real_app) == jobs_before + 1, "Ctrl+Enter asked for one image, not for two"
     page.locator(".st-key-facts button").nth(1).click()
     expect(page.locator(".st-key-facts")).to_contain_text("已复制")
     assert page.evaluate("navigator.clipboard.readText()") == "256x256"
@@ -98,6 +98,7 @@ def test_a_word_of_the_library_keeps_what_was_typed_and_not_yet_sent(app, browse
 
 def test_a_click_that_is_let_go_while_an_accordion_still_opens_is_not_lost(app, browser):
     page = new_page(browser)
+    page.emulate_media(reduced_motion="no-preference")
     page.add_init_script(HELD_FOLDING)
     open_generate(page, app, "en")
     line, box = page.locator(".st-key-section_output summary"), page.get_by_role("switch", name="Live preview")

@@ -39,9 +39,9 @@ def shown(page):
 
 
 @pytest.mark.slow
-def test_a_lora_is_selected_weighed_and_generated_with(app, browser):
+def test_a_lora_is_selected_weighed_and_generated_with(real_app, browser):
     page = new_page(browser)
-    open_generate(page, app, "en")
+    open_generate(page, real_app, "en")
     field = open_section(page, "lora").locator("[data-testid=stMultiSelect] input")
     field.click()
     field.fill("ink")

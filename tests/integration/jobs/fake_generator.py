@@ -50,8 +50,9 @@ LOADS = itertools.count(1)  # in this process, whatever generator does them
 class FakeGenerator:
     """Keeps a made-up model loaded; its `versions` tell which load of the process it came from."""
 
-    def __init__(self) -> None:
+    def __init__(self, step_seconds: float = 0.0) -> None:
         self.loaded: Any = None
+        self._step_seconds = step_seconds  # where the request does not say
 
     def load(
         self,
@@ -94,7 +95,7 @@ class FakeGenerator:
         steps = request.num_inference_steps
         began = time.perf_counter()
         for step in range(1, steps + 1):
-            time.sleep(request.options.get("fake.step_seconds", 0.0))
+            time.sleep(request.options.get("fake.step_seconds", self._step_seconds))
             if is_cancelled():
                 raise Cancelled
             if step == 2 and "fake.fails" in request.options:
