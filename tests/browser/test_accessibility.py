@@ -52,6 +52,7 @@ def test_open_accordions_have_none(app, browser):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # seven pages, each of which a busy machine takes a minute to draw and to look through
 @pytest.mark.parametrize("width", (1440, 1024, 420))
 @pytest.mark.parametrize("scheme", ("light", "dark"))
 @pytest.mark.parametrize("language", ("en", "zh"))
