@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import logging
 import shutil
@@ -132,6 +133,23 @@ class JobRunner:
             self._sheets.render_ended()
         except StorageError:
             log.exception("a contact sheet could not be rendered")
+
+    def draft(self, request: GenerationRequest, say: Callable[[Progress], None], is_stopped: Callable[[], bool]) -> bytes:
+        """Return the image of a request as WebP. It is no job: nothing is stored. Raises Cancelled and StudioError."""
+        images: list[GeneratedImage] = []
+        try:
+            inputs = ResumeState(inputs=self._read_inputs(request))
+            self._generator.ready().generate(request, say, is_stopped, images.append, inputs)
+        except (Cancelled, StudioError):
+            raise
+        except Exception as problem:
+            log.error("a draft failed\n%s", without_prompts(traceback.format_exc(), request))
+            self.device_failed = bool(device_fault(problem))
+            loaded = self._generator.loaded
+            raise as_studio_error(problem, request, (loaded and loaded.device) or "cpu") from problem
+        buffer = io.BytesIO()
+        images[0].image.save(buffer, "WEBP", quality=80, method=0)
+        return buffer.getvalue()
 
     # -- one job ---------------------------------------------------------------------------------------------------
 

@@ -18,7 +18,8 @@ from typing import Any
 
 from core.config.options import SCHEMA
 from core.config.typed_settings import Options
-from core.errors import Cancelled, GenerationError, ModelLoadError, StudioError
+from core.errors import Cancelled, GenerationError, ModelLoadError, StudioError, UnavailableError
+from core.jobs.draft_commands import DraftCommand, DraftCommands
 from core.jobs.exit_reasons import EXIT_DEVICE, EXIT_IDLE, PREDECESSOR_GONE
 from core.jobs.generator_protocol import Generator, LazyGenerator, PromptWriter, build_generator
 from core.jobs.job_trace import JobLog
@@ -30,7 +31,7 @@ from core.jobs.worker_process import WorkerConfig, open_store, retry_loop, serve
 from core.jobs.worker_registry import Heartbeat, WorkerRegistry, requeue_abandoned, status_of
 from core.remote.generator import RemoteGenerator
 from core.storage.database import Database
-from core.types import JobState, Progress, WorkerStatus
+from core.types import JobState, Phase, Progress, WorkerStatus
 
 POLL_SECONDS = 0.05  # an idle worker looks for a job this often
 QUICK_POLL_SECONDS = 0.005  # and this often in the QUICK_SECONDS after a job: a look into a file takes microseconds
@@ -61,6 +62,7 @@ class Worker:
         self._changes = ChangeWatch(database)
         self._commands = ModelCommands(directory)
         self._prompts = PromptCommands(directory)
+        self._drafts = DraftCommands(directory)
         self._generator = LazyGenerator(build)
         self._heartbeat = Heartbeat(config.worker_id, self._registry, self._status)
         self._runner = JobRunner(
@@ -84,6 +86,7 @@ class Worker:
         self._heartbeat.say("starting")
         requeue_abandoned(self._queue, self._registry, PREDECESSOR_GONE)
         self._runner.import_orphans()
+        self._drafts.clear()
         if self._unloaded_from is None and self._tenant.reason() is None:
             self._prepare()
         return retry_loop(self._turn, self._stopping, "the queue could not be served")
@@ -105,6 +108,8 @@ class Worker:
             return EXIT_IDLE
         if (asked := self._prompts.take()) is not None:
             self._write_prompt(asked)
+        if (draft := self._drafts.take()) is not None:
+            self._draw_draft(draft)
         if self._runner.device_failed:
             return EXIT_DEVICE
         if self._is_idle_too_long():
@@ -222,6 +227,30 @@ class Worker:
             words = f"{type(problem).__name__}: {problem}"[:300]
             error = problem if isinstance(problem, StudioError) else GenerationError(detail=words)
         self._prompts.answer(command.id, PromptAnswer(text, True, error))
+        self._busy_until = time.monotonic()
+
+
+    def _draw_draft(self, command: DraftCommand) -> None:
+        """Draw a draft until a later one takes its place, a job waits or the GPU is to be left alone. Nothing is stored."""
+
+        def is_stopped() -> bool:
+            return self._stopping.is_set() or not self._drafts.is_wanted(command) or self._tenant.reason() is not None
+
+        def say(progress: Progress) -> None:
+            self._heartbeat.say("loading" if progress.phase is Phase.LOADING else "idle")
+
+        image = b""
+        error: StudioError | None = None
+        try:
+            image = self._runner.draft(command.request, say, is_stopped)
+        except Cancelled:
+            reason = self._tenant.reason()
+            if reason is None:
+                return
+            error = UnavailableError(key="model.id", value=command.request.model, reason=reason)
+        except StudioError as problem:
+            error = problem
+        self._drafts.answer(command, image, error)
         self._busy_until = time.monotonic()
 
 

@@ -28,6 +28,7 @@ from core.remote.loras import RemoteLoras
 from core.storage.database import Database
 from core.storage.input_images import InputImages
 from core.studio.collections import Collections
+from core.studio.drafts import Drafts
 from core.studio.estimates import Estimates
 from core.studio.hardware import Gauges
 from core.studio.images import Images, Reruns
@@ -61,6 +62,7 @@ class Studio:
     worker        the worker process: status, unload, workers of a cluster
     system        report on this machine, and diagnosis of recent jobs
     estimates     what a request will cost: time, memory, disk, and whether it fits
+    drafts        small images that show at once what a change will do, never stored
     prompt_help   prompts enhanced and translated by the text encoder that is loaded
     gauges        memory and GPU over the last hour
     presets       presets: the shipped ones, those of admins, and a user's own
@@ -107,6 +109,7 @@ class Studio:
         self.models = Models(settings, catalog, lora_files, embeddings, downloads, worker, history)
         self.estimates = Estimates(settings, catalog, history, worker)
         self.gauges = Gauges(lambda: worker.status().memory_bytes)
+        self.drafts = Drafts(settings, catalog, requests, worker)
         self.prompt_help = PromptHelp(settings, catalog)
         self.system = System(settings, queue, history, catalog, worker)
         self.queue_end = QueueEnd(settings, queue)
@@ -152,6 +155,7 @@ class Studio:
             viewer=viewer,
         )
         view.estimates, view.gauges, view.prompt_help = self.estimates, self.gauges, self.prompt_help
+        view.drafts = self.drafts
         view.queue_end = self.queue_end
         return view
 

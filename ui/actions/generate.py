@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -47,6 +48,22 @@ def generate(studio: Studio, changes: Mapping[str, Any] | None = None) -> None:
         return
     if submit(studio, request, generate_state.terms()):
         generate_state.forget_when()
+
+
+def switch_live(studio: Studio) -> None:
+    """Follow the switch of live drafts. A random seed is replaced by a fixed one: each draft would be another image."""
+    generate_state.take_live()
+    if generate_state.live() and form_state.form_values()["generation.seed"] < 0:
+        latest = studio.queue.recent(1)
+        form_state.fill_form({"generation.seed": latest[0].request.seed if latest else random.SystemRandom().randrange(2**32)})
+
+
+def generate_live(studio: Studio, changes: Mapping[str, Any]) -> None:
+    """Generate the image of what was moved and has been released; a further move cancels it."""
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in changes.items()}
+    before = generate_state.job_id()
+    generate(studio, values)
+    generate_state.set_live_job(generate_state.job_id() if generate_state.job_id() != before else None)
 
 
 def single_request(studio: Studio) -> GenerationRequest:

@@ -44,6 +44,7 @@ _viewer = _component(
 _session = _component("session", '<div class="session" role="group"></div>')
 _batch = _component("batch", '<div class="batch" role="group"></div>')
 _draft = _component("draft", "<i></i>", keeps=True)
+_live = _component("live", '<figure class="live" hidden><img><figcaption role="status"></figcaption><button>✕</button></figure>')
 _skip = _component("skip", "<i></i>")
 _pulse = _component(
     "pulse",
@@ -165,6 +166,19 @@ def draft(
         key=key, data=data,
         on_restored_change=_on_trigger(key, "restored", restored), on_typed_change=_on_trigger(key, "typed", on_typed),
     )  # fmt: skip
+
+
+def live(
+    order: Mapping[str, Any], fields: Sequence[Mapping[str, Any]], words: Mapping[str, str], language: str,
+    *, form: str, job: str, key: str, on_release: Callable[[Mapping[str, Any]], None],
+) -> None:  # fmt: skip
+    """Show drafts of `order`, a body of /api/v1/drafts, while one of `fields` is moved in the form (a CSS selector).
+
+    A field has a name, an option's key, the selector of its widget and its value; one that is an entry of a list its index
+    and the texts around the number. `job` is cancelled by the next move. `on_release` gets what was moved, by key.
+    """
+    data = {"order": dict(order), "fields": [dict(field) for field in fields], "words": dict(words), "language": language}
+    _live(key=key, data={**data, "form": form, "job": job}, on_released_change=_on_trigger(key, "released", on_release))
 
 
 def skip_link(label: str, field: str) -> None:

@@ -18,6 +18,7 @@ from ui import formats, prompts
 from ui.actions import form as form_actions
 from ui.components import (
     custom_components,
+    live_draft,
     parameter_panel,
     presets_menu,
     prompt_builder,
@@ -203,6 +204,7 @@ def _numbers(studio: Studio, model: ModelInfo | None) -> None:
             t("generate.reuse"), key="seed_reuse", icon=":material/history:", help=t("generate.reuse"), disabled=last is None,
             on_click=lambda: form_state.fill_form({"generation.seed": last}),
         )  # fmt: skip
+    live_draft.switch(studio)
 
 
 def last_seed(studio: Studio) -> int | None:

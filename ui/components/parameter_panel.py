@@ -14,6 +14,7 @@ from core.types import Decision, ModelInfo, WorkerStatus
 from ui import formats, resources
 from ui.i18n import localized, t
 from ui.state import form as form_state
+from ui.state import generate_page as generate_state
 
 UPSCALERS = ("hires.upscaler", "upscale.method")  # their values are the upscalers of this machine
 SLIDER_POSITIONS = 61  # with more, a slider on a narrow column can't be set exactly: a number field can
@@ -83,7 +84,10 @@ def field(
 
 
 def _number(option: Option, words: str, placeholder: str, shared: dict[str, Any], exact: bool) -> Any:
-    """Return a slider where each position can be hit, else a number field; an empty field is "auto", or a random seed."""
+    """Return a slider where each position can be hit, else a number field; an empty field is "auto", or a random seed.
+
+    With live drafts, what can be moved is a slider.
+    """
     convert = int if option.type == "int" else float
     low, high = convert(option.minimum or 0), convert(option.maximum or 0)
     step = convert(option.step or 1)
@@ -92,7 +96,8 @@ def _number(option: Option, words: str, placeholder: str, shared: dict[str, Any]
         return st.number_input(words, 0, high, value=None, placeholder=placeholder, **shape, **shared)
     if option.auto and option.panel == "advanced":
         return st.number_input(words, low, high, value=None, placeholder=placeholder or AUTO, **shape, **shared)
-    if not exact and (high - low) / step < SLIDER_POSITIONS:
+    moved = generate_state.live() and option.key in generate_state.LIVE_KEYS
+    if moved or (not exact and (high - low) / step < SLIDER_POSITIONS):
         return st.slider(words, low, high, **shape, **shared)
     return st.number_input(words, low, high, **shape, **shared)
 

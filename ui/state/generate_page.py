@@ -30,6 +30,35 @@ LEVELS = BASIC, ADVANCED, EXPERT = ("basic", "advanced", "expert")
 LEVEL = "option_level"
 TABS = RESULT, BATCH, MASK = ("result", "batch", "mask")
 
+LIVE = "live_draft"  # session key of the switch
+_LIVE_ON = "live_draft_on"
+_LIVE_JOB = "live_job"
+LIVE_KEYS = (  # what can be moved for a draft, beside the weights of LoRAs and ControlNets
+    "generation.cfg_scale", "scheduler.shift", "cfg.normalization", "cfg.truncation", "img2img.denoising_strength",
+    "transformer.rope_factor", "transformer.dype_scale", "transformer.dype_exponent",
+    "controlnet.scale", "controlnet.start", "controlnet.end", "generation.variation_strength", "generation.prompt_noise",
+)  # fmt: skip
+
+
+def live() -> bool:
+    """Return True while what is moved is to be drawn at once as a draft."""
+    return bool(st.session_state.get(_LIVE_ON, False))
+
+
+def take_live() -> None:
+    """Keep what the switch says, over other pages too."""
+    st.session_state[_LIVE_ON] = bool(st.session_state[LIVE])
+
+
+def live_job() -> str | None:
+    """Return the job that began when what was moved was released last."""
+    return st.session_state.get(_LIVE_JOB)
+
+
+def set_live_job(job: str | None) -> None:
+    """Remember the job of the last release."""
+    st.session_state[_LIVE_JOB] = job
+
 
 def job_id() -> str | None:
     """Return the job that this tab watches; the address keeps it over F5."""

@@ -17,6 +17,7 @@ from ui.components import (
     generate_foot,
     generate_form,
     input_card,
+    live_draft,
     result,
     session_strip,
     welcome,
@@ -53,6 +54,7 @@ def _draw(studio: Studio) -> None:
             with st.container(key="foot"):
                 generate_foot.draw(studio, snapshot, mine.running or (mine.waiting[0] if mine.waiting else None))
         with st.container(key="stage"):
+            live_draft.draw(studio)
             result.draw(studio, snapshot, mine, lambda: welcome.draw(studio, library))
         with st.container(key="session"):
             session_strip.draw(mine)

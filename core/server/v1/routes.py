@@ -11,6 +11,7 @@ POST /api/v1/comparisons {"columns": [{"model": "demo"}, {"model": "sdxl", "opti
 POST /api/v1/prompts {"task": "enhance", "prompt": "..."}  ->  202, GET and DELETE /api/v1/prompts/<id>
 GET /api/v1/comparisons, /api/v1/comparisons/<id>, /table (CSV), /sheet (PNG), DELETE (cancels)
 POST /api/v1/collections/hide, /unlock, /show {"name": "...", "password": "..."}, /lock; GET /api/v1/collections
+POST /api/v1/drafts {"prompt": "a cat", "seed": 7}  ->  image/webp, small and stored nowhere
 GET /api/v1/gpu, PATCH {"given_back": true}
 GET /api/v1/countdown (to sleep or shutdown when the queue is empty), DELETE (stops it)
 GET /api/v1/usage (of the caller), /api/v1/users (of all, for admins)
@@ -40,6 +41,7 @@ from core.server.v1.archive import archive_routes
 from core.server.v1.benchmarks import benchmark_routes
 from core.server.v1.collections import collection_routes
 from core.server.v1.countdown import countdown_routes
+from core.server.v1.drafts import draft_routes
 from core.server.v1.files import file_routes
 from core.server.v1.gpu import gpu_routes
 from core.server.v1.input_images import input_routes
@@ -109,6 +111,7 @@ def create_api(get_studio: GetStudio) -> FastAPI:
     v1.include_router(files)
     v1.include_router(compared)
     v1.include_router(collection_routes(get_studio, refusals))
+    v1.include_router(draft_routes(get_studio, refusals, _read_body, _order_body()))
     v1.include_router(countdown_routes(get_studio, refusals))
     v1.include_router(gpu_routes(get_studio, refusals))
     v1.include_router(usage_routes(get_studio, refusals))
@@ -136,9 +139,14 @@ def _describe_keys(app: FastAPI) -> None:
     app.openapi = openapi  # type: ignore[method-assign]
 
 
+def _order_body() -> dict[str, Any]:
+    """Document the body of a request for images."""
+    return {"required": True, "content": {"application/json": {"schema": order_schema()}}}
+
+
 def _add_jobs(router: APIRouter, get_studio: GetStudio) -> None:
     open_streams = JobEvents()
-    order_body = {"required": True, "content": {"application/json": {"schema": order_schema()}}}
+    order_body = _order_body()
 
     @router.post(
         "/jobs",
