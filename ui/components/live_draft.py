@@ -63,11 +63,12 @@ def _fields() -> Sequence[Mapping[str, Any]]:
     """Return what can be moved: options of the form, the weights of LoRAs and of ControlNets."""
     form = form_state.form()
     fields: list[dict[str, Any]] = [
-        {"name": key, "key": key, "selector": _selector(form_state.widget_key(key)), "value": form[key]} for key in generate_state.LIVE_KEYS
+        {"name": key, "key": key, "selector": _selector(form_state.widget_key(key)), "value": form[key]}
+        for key in generate_state.LIVE_KEYS
     ]
     for entry, use in enumerate(lora_state.lora_uses()):
         before, _, after = str(use).partition(f":{use.weight:g}")
-        fields.append(_entry(LORAS, entry, lora_state.lora_weight_key(use.name), use.weight, f"{before}:", after))
+        fields.append(_entry(LORAS, entry, lora_state.weight_key(use.name), use.weight, f"{before}:", after))
     for entry, unit in enumerate(unit_state.control_units()):
         after = str(unit.of_weight(0.0)).removeprefix(f"{unit.name}:0")
         fields.append(_entry(UNITS, entry, unit_state.unit_key(entry, "weight"), unit.weight, f"{unit.name}:", after))

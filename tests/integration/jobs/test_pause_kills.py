@@ -20,7 +20,7 @@ from core.jobs.generator_protocol import LazyGenerator
 from core.jobs.runner import JobRunner
 from core.jobs.worker_process import open_database
 from core.types import JobState
-from tests.integration.jobs.harness import Shop, make_request, make_settings
+from tests.integration.jobs.harness import JobHarness, make_request, make_settings
 
 KILLS = 100  # of a job at most two: while it is paused or runs, and while it resumes
 STEPS = 12
@@ -38,7 +38,7 @@ def run_one(generator: Generator, directory: Path) -> None:
 
 @pytest.mark.slow
 def test_a_hundred_kills_cost_no_pixel(tmp_path: Path) -> None:
-    generator, dice, shop = build_generator(PROJECT_ROOT / "configs"), random.Random(21), Shop(tmp_path)
+    generator, dice, shop = build_generator(PROJECT_ROOT / "configs"), random.Random(21), JobHarness(tmp_path)
     fork = multiprocessing.get_context("fork")
     request = make_request("a red house, day", num_inference_steps=STEPS)
     request = replace(request, options={**request.options, "resume.interval": 1})
