@@ -51,11 +51,11 @@ def test_a_long_queue_is_shown_page_by_page(studio, open_page, several_people):
     queued(studio, "my house")
     page = open_page("queue")
     words = all_text(page)
-    assert "my house" in words and "house 39 " in words and "house 40 " not in words and "1–40 of 90" in words
-    page.button(key="following_others").click().run()
-    page.button(key="following_others").click().run()
+    assert "my house" in words and "house 24 " in words and "house 25 " not in words and "1–25 of 90" in words
+    for _ in range(3):
+        page.button(key="following_others").click().run()
     words = all_text(page)
-    assert "81–90 of 90" in words and "house 89 " in words and page.button(key="following_others").disabled
+    assert "76–90 of 90" in words and "house 89 " in words and page.button(key="following_others").disabled
     for job in studio.queue.active(60, client="page:other", after=studio.queue.active(30)[-1].id):
         studio.queue.cancel(job.id)
     page.run()
