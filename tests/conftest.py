@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 from core.config.loader import ENVIRONMENT_PREFIX, PROJECT_ROOT, Settings, load_settings
@@ -27,9 +28,12 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 for variable in [name for name in os.environ if name.startswith(ENVIRONMENT_PREFIX)]:
     del os.environ[variable]
 
-# A machine under load makes single examples slow; derandomized, so that a red run is red again.
-hypothesis_settings.register_profile("quick", deadline=None, derandomize=True, max_examples=10)
-hypothesis_settings.register_profile("thorough", deadline=None, derandomize=True, max_examples=60)
+# A machine under load makes single examples, and making them, slow; derandomized, so that a red run is red again.
+_UNTIMED = [HealthCheck.too_slow]
+for _profile, _examples in (("quick", 10), ("thorough", 60)):
+    hypothesis_settings.register_profile(
+        _profile, deadline=None, derandomize=True, suppress_health_check=_UNTIMED, max_examples=_examples
+    )
 hypothesis_settings.load_profile("quick")
 
 
