@@ -16,7 +16,7 @@ from PIL import Image
 from core.config.control_units import KEY
 from core.errors import OptionError
 from core.inference.control_maps import canny
-from core.models.controlnet_library import DepthLibrary
+from core.models.controlnet_library import DepthLibrary, PoseLibrary
 from core.server.a1111_control import create_controlnet, read_units
 from core.server.a1111_request import Reading, TextBody
 from core.storage.input_images import InputImages
@@ -95,7 +95,8 @@ def test_what_cannot_be_used_is_refused(studio: Any, unit: Any, key: str) -> Non
 @pytest.fixture
 def client(studio: Any) -> TestClient:
     builder = RequestBuilder.__new__(RequestBuilder)
-    builder._input_images, builder._depths = studio.input_images, DepthLibrary(Path("nowhere"))
+    builder._input_images = studio.input_images
+    builder._depths, builder._poses = DepthLibrary(Path("nowhere")), PoseLibrary(Path("nowhere"))
     studio.requests.preprocessed = builder.preprocessed
 
     def problem(error: Any, status: int) -> JSONResponse:
