@@ -1,4 +1,4 @@
-"""A person's way through the app in a real Chromium, with the real worker and the embedded model."""
+"""A person's way through the app in a real Chromium; the first with the real worker and the embedded model."""
 
 from __future__ import annotations
 
