@@ -31,6 +31,7 @@ SHOWN = {  # screenshot -> the view that it shows, and the parts of the locale f
     "generate-light.webp": ("generate", ("generate", "stage", "job")),
     "generate-light.zh.webp": ("generate", ("generate", "stage", "job")),
     "history.webp": ("history", ("history", "detail")),
+    "live-draft.webp": ("generate", ("live",)),
     "models.webp": ("models", ("models",)),
     "phone-queue.webp": ("queue", ("queue",)),
     "phone.webp": ("generate", ("generate", "stage", "job")),
@@ -38,6 +39,7 @@ SHOWN = {  # screenshot -> the view that it shows, and the parts of the locale f
     "setup-check.webp": ("setup_check", ("guide",)),
     "system.webp": ("system", ("system", "charts")),
     "welcome.webp": ("generate", ("welcome",)),
+    "why.webp": ("image_compare", ("why",)),
     "xy-plot.webp": ("sweep_grid", ("vary",)),
 }
 

@@ -13,6 +13,7 @@ import argparse
 import platform
 import tempfile
 import time
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -137,6 +138,8 @@ def photograph(context: BrowserContext, studio: Studio, address: str, folder: Pa
     shoot(page, folder / "history.webp")
     light = new_page(context, scheme="light")
     photograph_plot(light, studio, address, folder)
+    photograph_why(light, studio, address, folder)
+    photograph_live(light, address, folder)
     phone = new_page(context, width=420, height=900, scheme="light")
     make_one(phone, address, "en", "a red house at sunset, snowy mountains")
     shoot(phone, folder / "phone.webp")
@@ -170,6 +173,33 @@ def photograph_plot(page: Page, studio: Studio, address: str, folder: Path) -> N
     shoot(page, folder / "xy-plot.webp")
 
 
+def photograph_why(page: Page, studio: Studio, address: str, folder: Path) -> None:
+    """Why two images differ: the ranking, and the strip from the first to the second."""
+    first = studio.requests.new({"prompt": "a red house at night, snow", "seed": 7, "num_inference_steps": 4})
+    second = replace(first, prompt="a blue house at night, snow", seed=9, cfg_scale=2.0)
+    ids = ",".join(generate(studio, request) for request in (first, second))
+    page.goto(f"{address}/compare?lang=en&ids={ids}")
+    page.locator(".st-key-why_start button:visible").click()
+    page.locator(".st-key-why_again button:visible").wait_for()
+    page.locator(".st-key-why").scroll_into_view_if_needed()
+    shoot(page, folder / "why.webp")
+
+
+def photograph_live(page: Page, address: str, folder: Path) -> None:
+    """A draft while the CFG scale is moved."""
+    make_one(page, address, "en", "a red house at night, snow")
+    page.locator(".st-key-live_draft label").first.click()
+    thumb = page.locator(".st-key-w-generation-cfg_scale [data-testid=stSliderThumbValue]").locator("xpath=..")
+    box = thumb.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 6, box["y"] + 6)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 40, box["y"] + 6, steps=4)
+    page.locator("figure.live[data-shown]").wait_for()
+    shoot(page, folder / "live-draft.webp", at_rest=False)
+    page.mouse.up()
+
+
 def with_work(studio: Studio) -> None:
     """Put a long job and some that wait into the queue."""
     for k, sample in enumerate(library_of(studio).samples[:4]):
@@ -188,9 +218,10 @@ def make_one(page: Page, address: str, language: str, prompt: str) -> None:
     download_button(page).wait_for()
 
 
-def shoot(page: Page, file: Path) -> None:
-    """A WebP of at most LARGEST bytes, after the last thumbnails have come in."""
-    page.mouse.move(0, 0)
+def shoot(page: Page, file: Path, at_rest: bool = True) -> None:
+    """A WebP of at most LARGEST bytes, after the last thumbnails have come in. Not `at_rest`: the pointer stays where it is."""
+    if at_rest:
+        page.mouse.move(0, 0)
     page.wait_for_timeout(2500)
     page.evaluate(NAMELESS, [platform.system(), tempfile.gettempdir()])  # at the last moment: a page that refreshes puts them back
     image = Image.open(BytesIO(page.screenshot())).convert("RGB")
