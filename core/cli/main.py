@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from core.cli.console import STOPPED, choose_language, complain, file_error
 from core.cli.help_texts import WORDS
@@ -196,7 +196,21 @@ def _run_bench(parsed: argparse.Namespace, configs: Path) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse would print its usage and exit; here a mistake is an error like any other."""
+    """argparse would print its usage and exit; here a mistake is an error like any other.
+
+    Flags of a command may stand anywhere, also between its arguments: `models check --verify FILE`.
+    """
+
+    _mixing = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if self._mixing or self._subparsers is not None or {"-h", "--help"} & set(args or ()):
+            return super().parse_known_args(args, namespace)
+        self._mixing = True  # parse_known_intermixed_args calls this method in turn
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._mixing = False
 
     def error(self, message: str) -> NoReturn:
         raise CommandLineError(detail=message)

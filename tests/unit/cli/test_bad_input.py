@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from core.cli.main import build_parser
 from tests.unit.cli.conftest import Said
 
 Run = Callable[..., Said]
@@ -141,3 +142,17 @@ def test_a_good_request_works_after_bad_ones(run: Run, configs: Path, tmp_path: 
     said = run("generate", "x", "--out", str(tmp_path / "a.png"))
     assert (said.code, said.err) == (0, "")
     assert (tmp_path / "a.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name", "value"),
+    [
+        (["models", "check", "--verify", "a", "b"], "more", ["b"]),
+        (["models", "get", "--source", "modelscope", "z"], "target", "z"),
+        (["queue", "pause", "--lang", "zh", "abc"], "job", "abc"),
+        (["inspect", "a.png", "--json", "b.png"], "files", ["a.png", "b.png"]),
+        (["generate", "--steps", "4", "a house", "--wait"], "prompt", "a house"),
+    ],
+)
+def test_flags_may_stand_between_arguments(arguments: list[str], name: str, value: object) -> None:
+    assert vars(build_parser("en").parse_args(arguments))[name] == value
