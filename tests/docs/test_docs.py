@@ -137,3 +137,10 @@ def test_a_bar_is_as_long_as_its_value() -> None:
 def test_the_gallery_shows_each_row_that_its_script_makes(page: str) -> None:
     shown = re.findall(r"\(gallery/([\w-]+)\.webp\)", (PROJECT_ROOT / "docs" / page).read_text(encoding="utf-8"))
     assert sorted(shown) == sorted(gallery.ROWS) == sorted(file.stem for file in gallery.FOLDER.iterdir())
+def test_screenshots_are_no_older_than_the_page_they_show() -> None:
+    """Red after a view or its texts changed: run `start.py docs --screenshots` and look at them."""
+    assert site.outdated(PROJECT_ROOT) == []
+    shown = {Path(target).name for page in PAGES for target in links(page) if "screenshots/" in target}
+    assert shown - set(site.SHOWN) == set(), "each is made by the script"
+
+
