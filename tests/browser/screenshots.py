@@ -43,10 +43,14 @@ SAMPLE_SIDE = 320
 LARGEST = 110_000  # bytes of a screenshot: all together stay under 1.5 MB
 NAMES = {"comparison": "benchmark", "guide": "setup-check"}  # of files, where the address is another word
 # The README need not name the machine: its kernel is cut down to the system, the temporary folder to the usual one.
-NAMELESS = """([system, temporary]) => document.querySelectorAll(".zd-card dd").forEach((fact) => {
-  if (fact.textContent.startsWith(`${system}-`)) fact.textContent = system;
-  if (fact.firstChild?.textContent.startsWith(temporary)) fact.firstChild.textContent = "outputs";
-})"""
+NAMELESS = """([system, temporary]) => {
+  const cut = () => document.querySelectorAll(".zd-card dd").forEach((fact) => {
+    if (fact.textContent.startsWith(`${system}-`)) fact.textContent = system;
+    if (fact.firstChild?.textContent.startsWith(temporary)) fact.firstChild.textContent = "outputs";
+  });
+  cut();
+  new MutationObserver(cut).observe(document.body, {subtree: true, childList: true, characterData: true});
+}"""
 
 
 def main() -> None:
@@ -223,7 +227,7 @@ def shoot(page: Page, file: Path, at_rest: bool = True) -> None:
     if at_rest:
         page.mouse.move(0, 0)
     page.wait_for_timeout(2500)
-    page.evaluate(NAMELESS, [platform.system(), tempfile.gettempdir()])  # at the last moment: a page that refreshes puts them back
+    page.evaluate(NAMELESS, [platform.system(), tempfile.gettempdir()])  # again whenever the page refreshes
     image = Image.open(BytesIO(page.screenshot())).convert("RGB")
     for quality in (90, 80, 65, 50):
         image.save(file, quality=quality, method=6)
