@@ -143,7 +143,7 @@ def fits_base(folder: Path, single: Single, frame: Path | None = None) -> bool:
 
 def _what_it_is(path: Path, contents: Contents, tensors: Tensors, model: str) -> ModelFileError:
     """Return the error for a file that is something else than a model."""
-    if not contents.components and any(name.startswith("model_ema.") for name in tensors):
+    if contents.kind != "vae" and any(name.startswith("model_ema.") for name in tensors):
         return problem(model, path.name, "ema")
     if contents.kind == "unknown":
         return problem(model, path.name, "tensors")

@@ -44,6 +44,16 @@ FILES = {  # what is written -> kind, family, words of `use`
         "Qwen-Image",
         "no: this is another kind",
     ),
+    "averages beside a VAE and a text encoder": (
+        {
+            "model_ema.diffusion_modelout2weight": [4, 8, 3, 3],
+            "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight": [9, 768],
+            **{f"first_stage_model.{name}": shape for name, shape in vae(4).items()},
+        },
+        "checkpoint",
+        "CLIP-L (SD 1.5)",
+        "no: this file holds only the averages",
+    ),
     "Wan": ({"blocks.0.self_attn.norm_q.weight": [9]}, "transformer", "Wan", "no: this is another kind"),
     "text encoder": (
         {"model.embed_tokens.weight": [9, 4], "model.layers.0.self_attn.q_norm.weight": [2]},
