@@ -40,7 +40,7 @@ from core.models.catalog import Catalog
 from core.models.families import FAMILIES
 from core.storage.database import Database
 from core.studio import request_checks
-from core.types import GeneratedImage, GenerationRequest, ModelInfo, guidance_of
+from core.types import GeneratedImage, GenerationRequest, ModelInfo, ResumeState, guidance_of
 
 PROMPT = "夜晚，雪地，黄色的灯塔"
 PARTS = ("text", "steps", "decode", "save", "total")
@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace, configs: Path) -> int:
         loaded = generator.load(request.model, request.options, lambda progress: None)
         history = History(Database(Path(folder) / "bench.db"), Path(folder))
         plain = _plain(loaded, Path(folder))
-        measured = take_turns({"diffusers": plain, "studio": _studio(generator, history, {})}, request, runs)
+        measured = take_turns({"diffusers": plain, "studio": _studio(generator, history, {}, Path(folder))}, request, runs)
         report = summary(measured, request, loaded)
         if arguments.architecture:
             scaled = "" if loaded.device == "cuda" else ", scaled down"
@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace, configs: Path) -> int:
         print(table(report), flush=True)
         for name, changed in changes.items():
             changed = with_tiles(changed, max(request.width, request.height))
-            row = _vary(_studio(generator, history, changed), request, measured["studio"], runs)
+            row = _vary(_studio(generator, history, changed, Path(folder)), request, measured["studio"], runs)
             report.setdefault("variants", {})[name] = row
             print(line(name, row), flush=True)
     print("text: the studio keeps the embeddings of a prompt that it has read, unless performance.cache_text is off")
@@ -216,14 +216,18 @@ def _plain(loaded: LoadedModel, folder: Path) -> Contestant:
     return generate
 
 
-def _studio(generator: Generator, history: History, changed: Mapping[str, Any]) -> Contestant:
-    """Return the studio's generator, and its way to the disk: metadata, a file that survives a power cut, the history row."""
+def _studio(generator: Generator, history: History, changed: Mapping[str, Any], folder: Path) -> Contestant:
+    """Return the studio's generator, and its way to the disk: metadata, a file that survives a power cut, the history row.
+
+    States of steps, where `resume.interval` is among the changes, are written below `folder`.
+    """
+    attempt = ResumeState("bench", folder=folder / "states")
 
     def generate(request: GenerationRequest) -> Measure:
         options = {key: value for key, value in changed.items() if key != PROMPT_KEY}
         request = replace(request, prompt=changed.get(PROMPT_KEY, request.prompt), options={**request.options, **options})
         began = time.perf_counter()
-        image = generator.generate(request).images[0]
+        image = generator.generate(request, attempt=attempt).images[0]
         generated = time.perf_counter()
         history.add(image, None)
         saved = time.perf_counter()

@@ -41,6 +41,7 @@ def variants(only: Sequence[str] = (), prediction: Prediction = "flow") -> dict[
     found |= {f"{SAMPLER}={name}": {SAMPLER: name} for name in usable(prediction)}
     found |= {f"{key}={value:g}": {key: value} for key, value in NUMBERS.items()}
     found["long prompt"] = {PROMPT: LONG_PROMPT}
+    found["resume.interval=1"] = {"resume.interval": 1}
     return {name: change for name, change in found.items() if not only or any(text in name for text in only)}
 
 

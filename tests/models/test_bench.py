@@ -65,6 +65,7 @@ def test_tiles_are_smaller_than_the_image():
     assert {name.partition("=")[2] for name in variants(["generation.sampler"])} == set(usable("flow"))
     assert "generation.sampler=ddim" in variants(prediction="diffusion")
     assert len(variants(["variation_strength=", "prompt_noise=", "short_prompt_steps=", "preview.enabled=", "long prompt"])) == 5
+    assert variants(["resume"]) == {"resume.interval=1": {"resume.interval": 1}}, "the cost of a state after each step"
     assert with_tiles({"vae.enable_tiling": True}, 256)["vae.tile_sample_min_size"] == 128
     assert with_tiles({"vae.decoder_tiling": True}, 1024) == {"vae.decoder_tiling": True}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -22,19 +24,33 @@ DIFFUSION = (
 )  # fmt: skip
 
 
+BUILDERS = {
+    "z": partial(tiny_models.z_image, layers=2), "sd": tiny_models.stable_diffusion, "sdxl": tiny_models.stable_diffusion_xl,
+    "flux2": tiny_models.flux2_klein, "qwen": tiny_models.qwen_image,
+}  # fmt: skip
+RUNS = [*(("z", one) for one in FLOW), *(("sd", one) for one in DIFFUSION), ("sdxl", "auto"), ("flux2", "auto"), ("qwen", "auto")]
+
+
+class Folders(dict):
+    """The folder of each tiny model by its name, made when it is asked for."""
+
+    def __init__(self, root):
+        super().__init__()
+        self.root = root
+
+    def __missing__(self, name):
+        self[name] = BUILDERS[name](self.root / name)
+        return self[name]
+
+
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    root = tmp_path_factory.mktemp("models")
-    return {
-        "z": tiny_models.z_image(root / "z", layers=2),
-        "sd": tiny_models.stable_diffusion(root / "sd"),
-        "flux2": tiny_models.flux2_klein(root / "flux2"),
-    }
+    return Folders(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="module")
 def own(folders):
-    return Generator(Catalog(PROJECT_ROOT / "configs", ModelPaths(folders["z"].parent / "store")))
+    return Generator(Catalog(PROJECT_ROOT / "configs", ModelPaths(folders.root / "store")))
 
 
 def stopped_then_resumed(own, request, folder, stop_at, inputs=None):
@@ -56,10 +72,7 @@ def stopped_then_resumed(own, request, folder, stop_at, inputs=None):
 
 
 @pytest.mark.option("resume.interval")
-@pytest.mark.parametrize(
-    ("model", "sampler"), [*(("z", one) for one in FLOW), *(("sd", one) for one in DIFFUSION), ("flux2", "auto")]
-)
-@pytest.mark.by_default("z-auto", "z-heun", "sd-dpm_2_ancestral", "flux2-auto")
+@pytest.mark.parametrize(("model", "sampler"), RUNS)
 @pytest.mark.by_default("z-auto", "sd-dpm_2_ancestral")
 def test_resumed_image_has_the_same_pixels(own, folders, request_of, tmp_path, model, sampler):
     changed = {"generation.sampler": sampler}
@@ -72,7 +85,34 @@ def test_resumed_image_has_the_same_pixels(own, folders, request_of, tmp_path, m
     assert np.array_equal(pixels(image.image), pixels(whole.image))
     assert image.effective["resume.resumed_at"][0] >= 2
     assert min(seen) >= 2, "the first steps were not run again"
-    measured("resume.interval", "stopped after 2 of 4 steps, 21 samplers of three families: the same pixels")
+    measured("resume.interval", "stopped after 2 of 4 steps, 23 samplers of five families: the same pixels")
+
+
+def test_a_batch_continues_in_its_second_image(own, folders, request_of, tmp_path):
+    """The image that was finished is not generated again, as the runner passes its place; the second one continues."""
+    request = request_of(
+        model=str(folders["z"]), width=64, height=64, num_inference_steps=4, num_images=3,
+        changed={"generation.sampler": "euler_ancestral"},
+    )  # fmt: skip
+    whole = own.generate(request).images
+    folder, finished, steps = tmp_path / "states", [], []
+
+    def count(progress):
+        if progress.phase is Phase.STEPS:
+            steps.append(progress.step)
+
+    with pytest.raises(Cancelled):
+        own.generate(
+            request, count, lambda: len(finished) == 1 and steps[-1] == 2, finished.append, ResumeState("job", (), {}, folder)
+        )
+    assert [image.place for image in finished] == [1]
+    steps.clear()
+    own.generate(request, count, on_image=finished.append, attempt=ResumeState("job", (1,), {}, folder))
+    assert steps[0] > 2, "the second image went on where it was"
+    assert [image.place for image in finished] == [1, 2, 3]
+    for one, other in zip(finished, whole, strict=True):
+        assert np.array_equal(pixels(one.image), pixels(other.image))
+    assert "resume.resumed_at" in finished[1].effective and "resume.resumed_at" not in finished[2].effective
 
 
 @pytest.mark.by_default("img2img-1", "inpaint-3", "hires-1")
