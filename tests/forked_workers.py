@@ -7,9 +7,10 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import IO, Any
 
 from core.jobs import supervisor, worker
@@ -30,7 +31,7 @@ class ForkedWorker:
         writer.close()
         self.returncode: int | None = None
         self._process = _CONTEXT.Process(target=_serve, args=(command, dict(env), reader, stdout.name), daemon=True)
-        with _GUARD:
+        with _GUARD, _no_main():
             self._process.start()
         reader.close()
         self.pid = self._process.pid
@@ -57,6 +58,17 @@ class ForkedWorker:
     def kill(self) -> None:
         """End it at once."""
         self._process.kill()
+
+
+@contextmanager
+def _no_main() -> Iterator[None]:
+    """Hide `__main__` from multiprocessing, whose new process would run it first: a test of a page leaves its script there."""
+    present = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = present
 
 
 def _serve(command: list[str], environment: dict[str, str], stdin: Connection, output: str) -> None:

@@ -256,7 +256,7 @@ def test_missing_weights_are_named(pair, request_of, tmp_path):
     gone = next(name for name in tensors if "middle_block.0.in_layers.2.weight" in name)
     save_file({name: tensor for name, tensor in tensors.items() if name != gone}, tmp_path / "holes.safetensors")
     entries = {"folder": {"path": str(pair.folder)}, "holes": {"path": str(tmp_path / "holes.safetensors")}}
-    with pytest.raises(ModelFileError, match="weights of the unet are missing"):
+    with pytest.raises(ModelFileError, match="1 weight of the unet is missing"):
         Generator(catalog_of(tmp_path, **entries)).generate(request_of(model="holes", **SIZE))
 
 

@@ -100,5 +100,5 @@ def test_the_charts_of_the_last_hour_have_what_this_machine_tells(studio, open_p
     [data] = component_data(open_page("system"), "charts")
     found = {chart["name"]: chart for chart in data["charts"]}
     assert [found[name]["now"] for name in ("VRAM", "GPU load", "GPU temperature")] == ["4.3 GB of 8.6 GB", "37 %", "61 °C"]
-    assert found["Images per hour"]["points"][-1][1] == 6 and found["Images per hour"]["now"] == "images: 1"
+    assert found["Images per hour"]["points"][-1][1] == 6 and found["Images per hour"]["now"] == "1 image"
     assert len(found["RAM"]["points"]) == 2 and found["Seconds per step"]["points"][0][1] > 0

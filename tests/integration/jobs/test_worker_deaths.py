@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from core.config.loader import PROJECT_ROOT
+from core.config.loader import PROJECT_ROOT, load_settings
 from core.errors import (
     CrashLoopError,
     DiskFullError,
@@ -39,7 +39,7 @@ from tests.options import measured
 posix = pytest.mark.skipif(sys.platform == "win32", reason="kills with POSIX signals")
 
 LISTENS = {"fake_step_seconds": 0.2}
-VALUES = {"model.preload": False, "worker.unload_minutes": 0.0}
+VALUES = {**load_settings().values, "model.preload": False, "worker.unload_minutes": 0.0}
 DEAF = {"fake_fails": "deaf"}  # the second step hears nothing for a minute
 
 

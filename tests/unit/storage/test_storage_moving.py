@@ -80,7 +80,7 @@ def test_a_target_that_is_not_empty_is_left_alone(make_image: Any, url: str, tmp
     source, target = Database(tmp_path / "a.db"), Database(url)
     History(source, tmp_path).add(make_image(), None)
     JobQueue(target).submit(GenerationRequest(prompt="a", seed=1))
-    with pytest.raises(MoveError, match="1 rows in jobs already"):
+    with pytest.raises(MoveError, match="1 row in jobs already"):
         database_copy.move(source, target)
     assert History(target, tmp_path).search(HistoryQuery()).total == 0
     source.close()
