@@ -241,7 +241,7 @@ def test_interrupt_returns_what_is_done_and_skip_goes_on(
 ) -> None:
     served.fakes["fake.step_seconds"] = 0.05
     answers: list[httpx.Response] = []
-    body = {**SMALL, "steps": 12, "n_iter": 3}
+    body = {**SMALL, "steps": 40, "n_iter": 3}  # two seconds an image: the second one has not ended when it is skipped
     thread = threading.Thread(target=lambda: answers.append(call("txt2img", body)))
     thread.start()
     wait_for(lambda: call("progress").json()["state"]["job_no"] == 1, 0.05)
