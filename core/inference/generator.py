@@ -300,10 +300,11 @@ class Generator:
             named = self._embeddings.named_in((single.prompt, single.negative_prompt), model.info.pipeline)
             files = clip_encoding.recorded_embeddings(named)
             model = replace(model, effective={**model.effective, **files})
-            prompts = (single.prompt, single.negative_prompt, single.guided, loras, files)
+            seen = (single.width, single.height, single.options) if backend.family.needs else ()  # by a text encoder
+            prompts = (single.prompt, single.negative_prompt, single.guided, loras, files, seen)
             if embeds is None or prompts != encoded:
                 progress = Progress(Phase.TEXT, 0, single.num_inference_steps, k, request.num_images)
-                embeds = _encode(backend, model, single, named, progress, on_progress, is_cancelled)
+                embeds = _encode(backend, model, single, named, inputs, progress, on_progress, is_cancelled)
                 encoded = prompts
             controlnet.check_images(single.options, inputs)
             steps = hires.all_steps(single, model.info.pipeline, IMAGE in inputs)
@@ -495,6 +496,7 @@ def _encode(
     model: LoadedModel,
     request: GenerationRequest,
     embeddings: Sequence[Embedding],
+    inputs: Inputs,
     progress: Progress,
     on_progress: OnProgress,
     is_cancelled: IsCancelled,
@@ -511,7 +513,7 @@ def _encode(
         clip_encoding.with_embeddings(model.pipeline, request, embeddings) as tokenized,
         text_encoding.watched(encoders, on_layer, is_cancelled),
     ):
-        embeds = backend.encode(model, tokenized)
+        embeds = backend.encode(model, tokenized, inputs)
     decisions = (*embeds.decisions, *clip_encoding.embedding_decisions(embeddings))
     return replace(embeds, decisions=decisions, seconds=now(model.device) - began)
 

@@ -88,6 +88,7 @@ def read_pipeline(info: ModelInfo, dtypes: Mapping[str, torch.dtype], notes: lis
                 parts[part] = read_network(source.path, info.pipeline, config, dtype, info.id, unused, source.variant)
             else:
                 parts[part] = read_part(part, _moved(source, files, skeleton), skeleton, dtype, unused)
+        parts |= backend_of(info.pipeline).parts_of(skeleton)
         if (skeleton / "tokenizer" / PACKED_TOKENIZER).is_file():
             parts["tokenizer"] = packed_tokenizer(skeleton / "tokenizer")
         pipeline = kind.from_pretrained(skeleton, **parts, **given, **family.arguments, **_RULES)

@@ -37,7 +37,7 @@ class TokenCount:
 
 
 def count_tokens(model: ModelInfo, prompt: str, options: Mapping[str, Any]) -> TokenCount | None:
-    """Count the tokens of a prompt; None where the tokenizer is not here.
+    """Count the tokens of a prompt; None where the tokenizer is not here, or the model reads prompts of any length.
 
     A CLIP model counts the words alone, in chunks of 75; with the prompt syntax off, 77 with begin and end, as it is cut there.
     """
@@ -52,6 +52,8 @@ def count_tokens(model: ModelInfo, prompt: str, options: Mapping[str, Any]) -> T
         family = FAMILIES.get(model.pipeline, DEFAULT)
         templated = text.join(family.template)
         return count_templated(templated, text, tokenizer.encode(templated).offsets, int(options[LIMIT]))
+    if SYNTAX in model.cannot:
+        return None
     if options[SYNTAX] == OFF:
         return count_clip(text, tokenizer.encode(text).offsets)
     chunks = [0]

@@ -83,6 +83,9 @@ def check_inputs(request: GenerationRequest, model: ModelInfo, size: Callable[[s
         if CONTROL not in sizes:
             raise InputCombinationError(role=CONTROL, problem=MISSING)
         check_control(complete.options, "request")
+    for role in family.needs if family is not None else ():
+        if role not in sizes:
+            raise InputCombinationError(role=role, problem=problem("needed", model=model.id))
     if MASK in sizes and IMAGE not in sizes:
         raise InputCombinationError(role=MASK, problem=problem("alone"))
     for role in sizes.keys() & set(REFERENCES):
@@ -195,6 +198,7 @@ _PROBLEMS = {
     "boxes": localize("studio.request_builder.problems.boxes"),
     "mask": localize("studio.request_builder.problems.mask"),
     "one_image": localize("studio.request_builder.problems.one_image"),
+    "needed": localize("studio.request_builder.problems.needed"),
     "no_first": localize("studio.request_builder.problems.no_first"),
     "too_many": localize("studio.request_builder.problems.too_many"),
     "reference": localize("studio.request_builder.problems.reference"),

@@ -36,6 +36,7 @@ from transformers import (
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2TokenizerFast,
+    Qwen2VLImageProcessorPil,
     Qwen3Config,
     Qwen3ForCausalLM,
 )
@@ -157,7 +158,7 @@ def flux2_klein(folder: Path, distilled: bool = True) -> Path:
 
 
 def qwen_image(folder: Path) -> Path:
-    """QwenImagePipeline."""
+    """Return a QwenImagePipeline."""
     torch.manual_seed(0)
     width, channels, tokenizer = 16, 4, _qwen_tokenizer()
     marks = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
@@ -188,6 +189,17 @@ def qwen_image(folder: Path) -> Path:
     )  # fmt: skip
     scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
     QwenImagePipeline(scheduler, vae, encoder, tokenizer, transformer).save_pretrained(folder)
+    return folder
+
+
+def qwen_image_edit(folder: Path) -> Path:
+    """Return a QwenImageEditPlusPipeline: the parts of QwenImagePipeline, and a processor as its repository has it."""
+    qwen_image(folder)
+    shutil.copytree(folder / "tokenizer", folder / "processor")
+    Qwen2VLImageProcessorPil().save_pretrained(folder / "processor")
+    index = json.loads((folder / "model_index.json").read_text())
+    changed = {"_class_name": "QwenImageEditPlusPipeline", "processor": ["transformers", "Qwen2VLProcessor"]}
+    (folder / "model_index.json").write_text(json.dumps(index | changed))
     return folder
 
 

@@ -22,7 +22,7 @@ from core.config.options import SCHEMA
 from core.config.typed_settings import Options
 from core.errors import Cancelled
 from core.inference import controlnet, precision, schedulers, vae_tiling, variety
-from core.inference.img2img import Canvas
+from core.inference.img2img import Canvas, Inputs
 from core.inference.latent_preview import PreviewBudget, Previewer
 from core.inference.schedulers import StepTap
 from core.inference.step_state import StepKeeper, modules_of
@@ -78,7 +78,11 @@ class Backend(ABC):
     def __init__(self, family: Family) -> None:
         self.family = family
 
-    # -- 1. a model after reading --------------------------------------------------------------------------------------
+    # -- 1. a model while and after it is read -------------------------------------------------------------------------
+
+    def parts_of(self, folder: Path) -> dict[str, Any]:
+        """Return the parts without weights of a diffusers folder that are not read by diffusers itself."""
+        return {}
 
     def prepare_weights(self, pipeline: Any, dtypes: Mapping[str, str]) -> None:
         """Change what the family needs in these number formats, by component, once the weights are read."""
@@ -140,8 +144,8 @@ class Backend(ABC):
     # -- 3. an image ---------------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def encode(self, model: LoadedModel, request: GenerationRequest) -> PromptEmbeds:
-        """Encode the prompt and, with guidance, the negative prompt."""
+    def encode(self, model: LoadedModel, request: GenerationRequest, inputs: Inputs) -> PromptEmbeds:
+        """Encode the prompt and, with guidance, the negative prompt; `inputs` for text encoders that see the images, too."""
 
     def prepare_latents(
         self, model: LoadedModel, request: GenerationRequest, embeds: PromptEmbeds, canvas: Canvas

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from core.config.prompt_weights import CLIP_SKIP, SYNTAX
 from core.config.samplers import Prediction
 from core.i18n import localize
 from core.models.identify import Component
@@ -173,6 +174,7 @@ class Family:
     unused: tuple[str, ...] = ()  # parts that a folder may have and that are never read
     cannot: Mapping[str, Text] = field(default_factory=dict)
     inputs: tuple[str, ...] = ()  # the roles of the input images that it takes
+    needs: tuple[str, ...] = ()  # those of them without which it can't run
     # What is put around a prompt for a text encoder that is a language model, as far as it counts against its limit.
     template: tuple[str, str] = ("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n")
     controlnet: ControlNetUse | None = None
@@ -292,6 +294,7 @@ def read_config(file: Path) -> dict[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
+CLIP_ONLY = localize("models.families.base.clip_only")
 _PLAIN_TRANSFORMER = localize("models.families.base.plain_transformer")
 PLAIN_CANNOT: Mapping[str, Text] = {  # of a transformer that runs as diffusers has it, with a shift by the size
     "transformer.use_rope": _PLAIN_TRANSFORMER,
@@ -301,6 +304,8 @@ PLAIN_CANNOT: Mapping[str, Text] = {  # of a transformer that runs as diffusers 
     "performance.": _PLAIN_TRANSFORMER,
     "compile.": _PLAIN_TRANSFORMER,
     "tensorrt.": _PLAIN_TRANSFORMER,
+    SYNTAX: CLIP_ONLY,
+    CLIP_SKIP: CLIP_ONLY,
     "cfg.": localize("models.families.base.no_cfg_options"),
     "scheduler.shift": localize("models.families.base.dynamic_shift"),
 }

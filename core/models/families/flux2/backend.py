@@ -10,7 +10,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from core.config.typed_settings import Options
 from core.i18n import localize
 from core.inference import precision, variety
-from core.inference.img2img import Canvas
+from core.inference.img2img import Canvas, Inputs
 from core.models.families.backend import Backend, PromptEmbeds, Start
 from core.types import CFG_OFF, REFERENCES, Decision, GenerationRequest
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Flux2Backend(Backend):
     """Flux2KleinPipeline. Latents are tokens of 2 x 2: (1, tokens, 4 x channels) during the steps."""
 
-    def encode(self, model: LoadedModel, request: GenerationRequest) -> PromptEmbeds:
+    def encode(self, model: LoadedModel, request: GenerationRequest, inputs: Inputs) -> PromptEmbeds:
         """Encode the prompts; `positive` and `negative` are [(1, tokens, width)]. A step-distilled model has no guidance."""
         positive = self._encoded(model, request, request.prompt)
         guided = request.guided and not model.pipeline.config.is_distilled

@@ -1,45 +1,78 @@
-"""Run Qwen-Image."""
+"""Run Qwen-Image, and Qwen-Image-Edit: up to four source images, which the text encoder sees together with the instruction."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit_plus as edit_plus
 from diffusers.utils.torch_utils import randn_tensor
+from PIL import Image
 
-from core.inference import precision, variety
-from core.inference.img2img import Canvas
+from core.inference import inpaint, precision, variety
+from core.inference.img2img import Canvas, Inputs, prepare, required
+from core.inference.resolution import size_to_render
 from core.models.families.backend import Backend, IsCancelled, PromptEmbeds, Report, Start
+from core.models.families.qwen_image.processor import read_processor
 from core.models.token_counter import LIMIT, count_templated, cut_decision
-from core.types import Decision, GenerationRequest
+from core.types import REFERENCES, Decision, GenerationRequest
 
 if TYPE_CHECKING:
     from core.inference.pipeline_loader import LoadedModel
 
 
 class QwenImageBackend(Backend):
-    """QwenImagePipeline and its img2img and inpaint classes.
+    """QwenImagePipeline with its img2img and inpaint classes, and QwenImageEditPlusPipeline.
 
     Latents are tokens of 2 x 2 during the steps: (1, tokens, 4 x channels). The VAE is one for videos, of one frame here.
     """
 
+    @property
+    def edits(self) -> bool:
+        """Return True for the pipeline that edits by instruction."""
+        return bool(self.family.needs)
+
+    def parts_of(self, folder: Path) -> dict[str, Any]:
+        """Return the processor of an edit model, see processor.py."""
+        return {"processor": read_processor(folder)} if self.edits else {}
+
     # -- 3. an image ---------------------------------------------------------------------------------------------------
 
-    def encode(self, model: LoadedModel, request: GenerationRequest) -> PromptEmbeds:
-        """Encode both prompts; `positive` and `negative` are [(1, tokens, width)]."""
-        positive = self._encoded(model, request, request.prompt)
-        negative = [self._encoded(model, request, request.negative_prompt)] if request.guided else None
+    def encode(self, model: LoadedModel, request: GenerationRequest, inputs: Inputs) -> PromptEmbeds:
+        """Encode both prompts, for an edit together with the images; `positive` and `negative` are [(1, tokens, width)].
+
+        Raises InputCombinationError for an edit without an image.
+        """
+        seen = {"image": self._seen(model, request, inputs)} if self.edits else {}
+        positive = self._encoded(model, request, request.prompt, seen)
+        negative = [self._encoded(model, request, request.negative_prompt, seen)] if request.guided else None
         short = None
         if variety.short_steps(request.options, request.num_inference_steps) > 0:
-            short = [self._encoded(model, request, variety.shortened(request.prompt))]
+            short = [self._encoded(model, request, variety.shortened(request.prompt), seen)]
         precision.check_embeds([positive, *(negative or ())])
-        return PromptEmbeds([positive], negative, self._cut_off(model, request), short=short)
+        cut = () if self.edits else self._cut_off(model, request)
+        return PromptEmbeds([positive], negative, cut, short=short)
 
-    def _encoded(self, model: LoadedModel, request: GenerationRequest, prompt: str) -> torch.Tensor:
-        """Return the embeds as the pipeline makes them, up to the limit."""
+    def _encoded(
+        self, model: LoadedModel, request: GenerationRequest, prompt: str, seen: dict[str, list[Image.Image]]
+    ) -> torch.Tensor:
+        """Return the embeds as the pipeline makes them, up to the limit; those of an edit have none."""
         pipeline = model.pipeline
-        embeds: torch.Tensor = pipeline.encode_prompt(prompt=prompt, device=pipeline._execution_device)[0]
-        return embeds[:, : request.options[LIMIT]]
+        embeds: torch.Tensor = pipeline.encode_prompt(prompt=prompt, device=pipeline._execution_device, **seen)[0]
+        return embeds if self.edits else embeds[:, : request.options[LIMIT]]
+
+    def _seen(self, model: LoadedModel, request: GenerationRequest, inputs: Inputs) -> list[Image.Image]:
+        """Return the source images at the sizes at which the pipeline shows them to the text encoder."""
+        required(inputs)
+        asked, size = (request.width, request.height), size_to_render(model.info, request)
+        laid = inpaint.prepare(inputs, request).inputs
+        canvas = prepare(laid, asked, size, not request.options["force_original_resolution"], 1.0)
+        seen = []
+        for image in _sources(canvas):
+            width, height = edit_plus.calculate_dimensions(edit_plus.CONDITION_IMAGE_SIZE, image.width / image.height)
+            seen.append(model.pipeline.image_processor.resize(image, height, width))
+        return seen
 
     def _cut_off(self, model: LoadedModel, request: GenerationRequest) -> tuple[Decision, ...]:
         """Say what the transformer is not given of each prompt: the template before the prompt does not count."""
@@ -55,7 +88,7 @@ class QwenImageBackend(Backend):
         self, model: LoadedModel, request: GenerationRequest, embeds: PromptEmbeds, canvas: Canvas
     ) -> Start:
         """Return noise as tokens for every image; img2img and inpaint pipelines make their own."""
-        if canvas.image is not None:
+        if canvas.image is not None and not self.edits:
             return super().prepare_latents(model, request, embeds, canvas)
         generator = torch.Generator("cpu").manual_seed(request.seed)
         pipeline, (width, height) = model.pipeline, canvas.size
@@ -80,6 +113,23 @@ class QwenImageBackend(Backend):
         latents: torch.Tensor = model.pipeline._unpack_latents(tokens, height, width, model.pipeline.vae_scale_factor)
         return latents[:, :, 0]
 
+    def pipeline_for(self, pipeline: Any, canvas: Canvas) -> Any:
+        """Return the same pipeline for an edit, which has no other classes."""
+        return pipeline if self.edits else super().pipeline_for(pipeline, canvas)
+
+    def start_arguments(self, start: Start) -> dict[str, Any]:
+        """Return the noise and all source images of an edit."""
+        if not self.edits:
+            return super().start_arguments(start)
+        width, height = start.canvas.size
+        return {
+            "width": width,
+            "height": height,
+            "generator": start.generator,
+            "latents": start.noise,
+            "image": _sources(start.canvas),
+        }
+
     def guidance_arguments(self, request: GenerationRequest) -> dict[str, Any]:
         """Return the CFG scale under its name here: `guidance_scale` is for distilled models, of which none is published."""
         return {"true_cfg_scale": request.cfg_scale}
@@ -97,8 +147,8 @@ class QwenImageBackend(Backend):
         return {"prompt_embeds": embeds.positive[0]}
 
     def extra_arguments(self, request: GenerationRequest) -> dict[str, Any]:
-        """Return the maximum prompt length, to which the pipeline cuts once more."""
-        return {"max_sequence_length": request.options[LIMIT]}
+        """Return the maximum prompt length, to which the pipeline cuts once more; that of an edit does not."""
+        return {} if self.edits else {"max_sequence_length": request.options[LIMIT]}
 
     def preview_latents(self, vae: Any, clean: torch.Tensor, request: GenerationRequest) -> torch.Tensor | None:
         """Convert tokens (1, h w, 4 x channels) to (1, channels, 2 h, 2 w)."""
@@ -119,6 +169,12 @@ class QwenImageBackend(Backend):
 
 
 BACKEND = QwenImageBackend
+
+
+def _sources(canvas: Canvas) -> list[Image.Image]:
+    """Return the source images of an edit: the first as it is laid into the size, further ones as they are."""
+    assert canvas.image is not None
+    return [canvas.image, *(canvas.inputs[role] for role in REFERENCES if role in canvas.inputs)]
 
 
 def _all_tokens(embeds: torch.Tensor) -> torch.Tensor:

@@ -1,16 +1,19 @@
-"""Describe Qwen-Image: a transformer with two streams, Qwen2.5-VL as text encoder, a VAE for videos with 16 latent channels."""
+"""Describe Qwen-Image: a transformer with two streams, Qwen2.5-VL as text encoder, a VAE for videos with 16 latent channels.
+
+Qwen-Image-Edit has the same parts and a processor, with which the text encoder sees up to four source images.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from core.i18n import localize
 from core.models.families.base import NO_CONTROLNET, PLAIN_CANNOT, Family, Part, Text, read_config
 from core.models.families.qwen_image.lora_names import LORA
-from core.types import IMAGE, MASK
+from core.types import IMAGE, MASK, REFERENCES
 
 PATCH = 16  # px of a token's side: 8 of the VAE times a patch of 2
 MAX_SIDE = 2048  # px; positions have no end, the published models were made for about 1.8 megapixels
@@ -43,8 +46,8 @@ class QwenImage(Family):
         return heads * width if isinstance(heads, int) and isinstance(width, int) else self.width
 
     def steps_run(self, steps: int, strength: float) -> int:
-        """Return the steps rounded up, as QwenImageImg2ImgPipeline.get_timesteps does."""
-        return steps - int(max(steps - min(steps * strength, steps), 0))
+        """Return the steps rounded up, as QwenImageImg2ImgPipeline.get_timesteps does; an edit runs all."""
+        return steps - int(max(steps - min(steps * strength, steps), 0)) if self.takes_strength else steps
 
     def attention_channels(self, config: Mapping[str, Any]) -> int:
         """Return the width times the blocks."""
@@ -82,4 +85,25 @@ QWEN_IMAGE = QwenImage(
     cannot=_CANNOT,
     inputs=(IMAGE, MASK),
 )
-FAMILIES = (QWEN_IMAGE,)
+EDIT = replace(
+    QWEN_IMAGE,
+    pipeline="QwenImageEditPlusPipeline",
+    label="Qwen-Image-Edit",
+    parts={
+        **QWEN_IMAGE.parts,
+        "processor": Part("transformers", ("Qwen2VLProcessor",), "preprocessor_config.json", weights=False),
+    },
+    steps=40,
+    img2img=None,
+    inpaint=None,
+    takes_strength=False,
+    inputs=(IMAGE, *REFERENCES),
+    needs=(IMAGE,),
+    cannot={
+        **_CANNOT,
+        "img2img.denoising_strength": localize("models.families.base.edits"),
+        "hires.": localize("models.families.base.no_img2img"),
+        "transformer.max_sequence_length": localize("models.families.qwen_image.description.reads_all"),
+    },
+)
+FAMILIES = (QWEN_IMAGE, EDIT)

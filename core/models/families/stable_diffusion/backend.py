@@ -16,6 +16,7 @@ from core.config.control_units import BALANCED, CONTROL, units_of
 from core.config.prompt_weights import A1111, OFF, SYNTAX, editing
 from core.i18n import localize
 from core.inference import clip_encoding, precision
+from core.inference.img2img import Inputs
 from core.inference.part_reading import account
 from core.inference.weight_reading import read_tensors
 from core.models.families.backend import Backend, PromptEmbeds, Start, network_of
@@ -64,7 +65,7 @@ class StableDiffusionBackend(Backend):
         with control_modes_applied(network_of(pipeline), request.options, request.guided):
             yield
 
-    def encode(self, model: LoadedModel, request: GenerationRequest) -> PromptEmbeds:
+    def encode(self, model: LoadedModel, request: GenerationRequest, inputs: Inputs) -> PromptEmbeds:
         """Encode both prompts: [tokens] for SD 1.5, [tokens, pooled] for SDXL."""
         guided, pipeline = request.guided, model.pipeline
         prompts = (request.prompt, *((request.negative_prompt,) if guided else ()))

@@ -31,7 +31,7 @@ from core.inference import (
     vae_tiling,
     variety,
 )
-from core.inference.img2img import Canvas
+from core.inference.img2img import Canvas, Inputs
 from core.inference.part_reading import account
 from core.inference.weight_reading import read_tensors
 from core.models.families.backend import Backend, OnProgress, PromptEmbeds, Report, Step, network_of
@@ -167,7 +167,7 @@ class ZImageBackend(Backend):
 
     # -- 3. an image ---------------------------------------------------------------------------------------------------
 
-    def encode(self, model: LoadedModel, request: GenerationRequest) -> PromptEmbeds:
+    def encode(self, model: LoadedModel, request: GenerationRequest, inputs: Inputs) -> PromptEmbeds:
         """Encode both prompts; `positive` and `negative` are [(tokens, width)]."""
         positive = _encoded(model, request, request.prompt)
         negative = [_encoded(model, request, request.negative_prompt)] if request.guided else None

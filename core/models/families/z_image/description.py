@@ -11,6 +11,7 @@ from typing import Any
 from core.config.prompt_weights import CLIP_SKIP, SYNTAX
 from core.i18n import localize
 from core.models.families.base import (
+    CLIP_ONLY,
     CONTROLNET,
     NO_OWN_CONTROLNET,
     ControlNetUse,
@@ -140,7 +141,6 @@ _SCHEDULERS = (
     "UniPCMultistepScheduler",
     "DPMSolverMultistepScheduler",
 )
-_CLIP_ONLY = localize("models.families.z_image.description.clip_only")
 _PLAIN = ZImage(
     folder="z_image",
     pipeline="ZImagePipeline",
@@ -167,7 +167,7 @@ _PLAIN = ZImage(
     cfg_offset=1.0,  # ZImagePipeline guides above 0: pred = cond + guidance_scale (cond - uncond)
     img2img="ZImageImg2ImgPipeline",
     inpaint="ZImageInpaintPipeline",
-    cannot={**NO_OWN_CONTROLNET, SYNTAX: _CLIP_ONLY, CLIP_SKIP: _CLIP_ONLY},
+    cannot={**NO_OWN_CONTROLNET, SYNTAX: CLIP_ONLY, CLIP_SKIP: CLIP_ONLY},
     inputs=(IMAGE, MASK),
     frame=Path(__file__).with_name("frame"),
     default=True,
