@@ -90,8 +90,12 @@ def check_inputs(request: GenerationRequest, model: ModelInfo, size: Callable[[s
         raise InputCombinationError(role=MASK, problem=problem("alone"))
     for role in sizes.keys() & set(REFERENCES):
         _check_reference(role, sizes)
+    further = [role for role in REFERENCES if role in sizes]
+    if family is not None and inpaint.is_masked(complete) and len(further) > family.masked_references:
+        reason = problem("masked", model=model.id, value=str(len(further)), most=str(family.masked_references))
+        raise InputCombinationError(role=further[-1], problem=reason)
     masked = inpaint.is_masked(complete) or Options(complete.options).upscale.mode == hires.DETAIL  # refused elsewhere
-    needs_mask = family is not None and family.img2img is None and MASK in family.inputs
+    needs_mask = family is not None and family.img2img is None and MASK in family.inputs and not family.edits
     if IMAGE in sizes and needs_mask and not masked:
         raise InputCombinationError(role=IMAGE, problem=problem("mask", model=model.id))
     if Options(complete.options).inpaint.boxes:
@@ -198,6 +202,7 @@ _PROBLEMS = {
     "boxes": localize("studio.request_builder.problems.boxes"),
     "mask": localize("studio.request_builder.problems.mask"),
     "one_image": localize("studio.request_builder.problems.one_image"),
+    "masked": localize("studio.request_builder.problems.masked"),
     "needed": localize("studio.request_builder.problems.needed"),
     "no_first": localize("studio.request_builder.problems.no_first"),
     "too_many": localize("studio.request_builder.problems.too_many"),

@@ -60,6 +60,7 @@ class Start:
     canvas: Canvas
     generator: torch.Generator
     noise: torch.Tensor | None = None
+    encoded: torch.Tensor | None = None  # the source image, where the pipeline would scale it
     keeper: StepKeeper | None = None  # where the state is kept when the image is stopped
 
 
@@ -244,9 +245,13 @@ class Backend(ABC):
             return pipeline
         name = self.family.img2img if canvas.mask is None else self.family.inpaint
         assert name is not None  # the role would have been refused: see Family.inputs
-        made = getattr(diffusers, name)(**pipeline.components, **self.family.arguments)
+        made = getattr(diffusers, name)(**pipeline.components, **self.arguments_of(pipeline))
         made.set_progress_bar_config(**getattr(pipeline, "_progress_bar_config", {}))
         return made
+
+    def arguments_of(self, pipeline: Any) -> dict[str, Any]:
+        """Return what the constructors of img2img and inpaint classes take besides the parts."""
+        return dict(self.family.arguments)
 
     def start_arguments(self, start: Start) -> dict[str, Any]:
         """Return the arguments for the size and the noise, or for the image to start from and its mask."""

@@ -17,7 +17,7 @@ from core.config.samplers import Prediction
 from core.i18n import localize
 from core.models.identify import Component
 from core.models.weight_files import Header, Tensor
-from core.types import CONTROL
+from core.types import CONTROL, REFERENCES
 
 Text = Mapping[str, str]  # language -> sentence
 Tensors = Mapping[str, Tensor]  # name -> shape and dtype, as a file's header has them
@@ -174,6 +174,7 @@ class Family:
     unused: tuple[str, ...] = ()  # parts that a folder may have and that are never read
     cannot: Mapping[str, Text] = field(default_factory=dict)
     inputs: tuple[str, ...] = ()  # the roles of the input images that it takes
+    masked_references: int = len(REFERENCES)  # how many further images an edit within a mask takes
     needs: tuple[str, ...] = ()  # those of them without which it can't run
     # What is put around a prompt for a text encoder that is a language model, as far as it counts against its limit.
     template: tuple[str, str] = ("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n")
@@ -182,6 +183,11 @@ class Family:
     checkpoint: CheckpointLayout | None = None
     frame: Path | None = None  # a shipped folder without weights, which says how the published model is built
     default: bool = False  # exactly one family: assumed for models that are not downloaded and say nothing
+
+    @property
+    def edits(self) -> bool:
+        """Return True where the pipeline changes images by instruction, beside further ones, with no mask or img2img class."""
+        return REFERENCES[0] in self.inputs
 
     @property
     def weighty(self) -> tuple[str, ...]:

@@ -40,33 +40,37 @@ class Flux2Backend(Backend):
     def prepare_latents(
         self, model: LoadedModel, request: GenerationRequest, embeds: PromptEmbeds, canvas: Canvas
     ) -> Start:
-        """Return noise (1, 4 x channels, height / 16, width / 16) for every image; source images are references beside it."""
+        """Return noise (1, 4 x channels, height / 16, width / 16) for every image; source images are references beside it.
+
+        Within a mask the pipeline makes the noise, and the encoded source image is returned.
+        """
         generator = torch.Generator("cpu").manual_seed(request.seed)
         pipeline, multiple = model.pipeline, self.family.size_multiple
+        if canvas.mask is not None:
+            return Start(canvas, generator, encoded=_encoded_image(pipeline, canvas, self.latents_dtype(embeds)))
         shape = (1, pipeline.transformer.config.in_channels, canvas.size[1] // multiple, canvas.size[0] // multiple)
         dtype = self.latents_dtype(embeds)
         noise = randn_tensor(shape, generator=generator, device=pipeline._execution_device, dtype=dtype)
         return Start(canvas, generator, variety.varied_noise(noise, request.options))
 
     def pipeline_for(self, pipeline: Any, canvas: Canvas) -> Any:
-        """Return the same pipeline, which edits as well."""
-        return pipeline
+        """Return the same pipeline, which edits as well; within a mask its inpaint class."""
+        return pipeline if canvas.mask is None else super().pipeline_for(pipeline, canvas)
+
+    def arguments_of(self, pipeline: Any) -> dict[str, Any]:
+        """Return whether the model is step-distilled and ignores the guidance."""
+        return {"is_distilled": pipeline.config.is_distilled}
 
     def start_arguments(self, start: Start) -> dict[str, Any]:
-        """Return the noise always; the source image as the first reference, further ones as they are."""
+        """Return the noise and the source images; within a mask all steps begin with noise that the pipeline makes."""
         canvas = start.canvas
-        given = {
-            "width": canvas.size[0],
-            "height": canvas.size[1],
-            "generator": start.generator,
-            "latents": start.noise,
-        }
-        if canvas.image is None:
-            return given
-        return {
-            **given,
-            "image": [canvas.image, *(canvas.inputs[role] for role in REFERENCES if role in canvas.inputs)],
-        }
+        further = [canvas.inputs[role] for role in REFERENCES if role in canvas.inputs]
+        given = {"width": canvas.size[0], "height": canvas.size[1], "generator": start.generator}
+        if canvas.mask is not None:
+            masked = {"image": start.encoded, "mask_image": canvas.mask, "strength": 1.0}
+            return {**given, **masked, "image_reference": further[0] if further else None}
+        images = {} if canvas.image is None else {"image": [canvas.image, *further]}
+        return {**given, "latents": start.noise, **images}
 
     def embeds_arguments(self, embeds: PromptEmbeds) -> dict[str, Any]:
         """Return one tensor for the prompt and one for the negative prompt."""
@@ -98,6 +102,18 @@ class Flux2Backend(Backend):
 
 
 BACKEND = Flux2Backend
+
+
+def _encoded_image(pipeline: Any, canvas: Canvas, dtype: torch.dtype) -> torch.Tensor:
+    """Return the source image as patches of latents (1, 4 x channels, height / 16, width / 16), as the inpaint pipeline encodes it.
+
+    Given the image itself, that one would generate at 1 megapixel at most. Raises CorruptImageError for values that are not finite.
+    """
+    width, height = canvas.size
+    pixels = pipeline.image_processor.preprocess(canvas.image, height, width).to(pipeline._execution_device, dtype)
+    with precision.checked_encoder(pipeline.vae, dtype):
+        encoded: torch.Tensor = pipeline._patchify_latents(pipeline.vae.encode(pixels).latent_dist.mode())
+    return encoded
 
 
 def _cut_off(model: LoadedModel, request: GenerationRequest) -> tuple[Decision, ...]:

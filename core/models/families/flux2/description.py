@@ -1,6 +1,6 @@
 """Describe FLUX.2 [klein]: a transformer with two kinds of blocks, Qwen3-4B as text encoder, a VAE of 32 latent channels.
 
-It generates from text, and edits up to four source images by instruction in the same pipeline.
+It generates from text, and edits up to four source images by instruction in the same pipeline; within a mask in a class of its own.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from core.i18n import localize
 from core.models.families.base import NO_CONTROLNET, PLAIN_CANNOT, Family, Part, Text, read_config
 from core.models.families.flux2.lora_names import LORA
-from core.types import IMAGE, REFERENCES
+from core.types import IMAGE, MASK, REFERENCES
 
 PATCH = 16  # px of a token's side: 8 of the VAE times a patch of 2
 MAX_SIDE = 2048  # px; positions have no end, the published model was made for up to 4 megapixels
@@ -46,10 +46,6 @@ class Flux2(Family):
         config = read_config(folder / "transformer" / "config.json") if folder else {}
         heads, width = config.get("num_attention_heads"), config.get("attention_head_dim")
         return heads * width if isinstance(heads, int) and isinstance(width, int) else self.width
-
-    def steps_run(self, steps: int, strength: float) -> int:
-        """Return all steps: an edit begins with noise, too."""
-        return steps
 
     def attention_channels(self, config: Mapping[str, Any]) -> int:
         """Return the width times the blocks of both kinds."""
@@ -86,6 +82,9 @@ KLEIN = Flux2(
     lora=LORA,
     template=("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"),
     cannot=_CANNOT,
-    inputs=(IMAGE, *REFERENCES),
+    inpaint="Flux2KleinInpaintPipeline",
+    takes_strength=False,  # an edit begins with noise alone, within a mask as well
+    inputs=(IMAGE, MASK, *REFERENCES),
+    masked_references=1,
 )
 FAMILIES = (KLEIN,)

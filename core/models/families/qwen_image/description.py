@@ -46,8 +46,8 @@ class QwenImage(Family):
         return heads * width if isinstance(heads, int) and isinstance(width, int) else self.width
 
     def steps_run(self, steps: int, strength: float) -> int:
-        """Return the steps rounded up, as QwenImageImg2ImgPipeline.get_timesteps does; an edit runs all."""
-        return steps - int(max(steps - min(steps * strength, steps), 0)) if self.takes_strength else steps
+        """Return the steps rounded up, as QwenImageImg2ImgPipeline.get_timesteps does."""
+        return steps - int(max(steps - min(steps * strength, steps), 0))
 
     def attention_channels(self, config: Mapping[str, Any]) -> int:
         """Return the width times the blocks."""
@@ -97,7 +97,7 @@ EDIT = replace(
     img2img=None,
     inpaint=None,
     takes_strength=False,
-    inputs=(IMAGE, *REFERENCES),
+    inputs=(IMAGE, MASK, *REFERENCES),  # an edit is taken within the mask
     needs=(IMAGE,),
     cannot={
         **_CANNOT,
