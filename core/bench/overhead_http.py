@@ -1,7 +1,8 @@
 """Compare one call of each API of the running app with plain diffusers behind FastAPI: `bench overhead --http`.
 
 Both are servers of their own on this machine, and take turns. A call ends when the client has the image's bytes; the native
-one queues a job, follows its event stream to the end and fetches the file. The pixels are compared. Then several clients
+one queues a job, follows its event stream to the end and fetches the file. Each seed has its own prompt, so that no side reuses a
+prompt's embeddings, and the threads of both wait for one another in the same way. The pixels are compared. Then several clients
 call at once: images per second. The app's queue, history and files are as durable as always (fsync included).
 """
 
@@ -31,6 +32,7 @@ from core.bench.load import OWN_SETTINGS, free_port, running_app, running_server
 from core.cli.console import DONE, FAILED, SOURCE, whole_number
 from core.cli.generate import pair
 from core.config.options import SCHEMA
+from core.config.thread_environment import waiting
 from core.errors import StudioError
 from core.models.catalog import Catalog
 from core.types import ModelInfo, guidance_of
@@ -115,7 +117,7 @@ def _a1111(port: int, side: int, steps: int, seed: int) -> bytes:
 
 
 def _openai(port: int, side: int, steps: int, seed: int) -> bytes:
-    body = {"prompt": PROMPT, "size": f"{side}x{side}", "seed": seed, "num_inference_steps": steps}
+    body = {"prompt": _prompt(seed), "size": f"{side}x{side}", "seed": seed, "num_inference_steps": steps}
     answer = _post(port, "/v1/images/generations", {**body, "response_format": "b64_json"})
     return base64.b64decode(answer["data"][0]["b64_json"])
 
@@ -134,7 +136,11 @@ def _native(port: int, side: int, steps: int, seed: int) -> bytes:
 
 
 def _sized(side: int, seed: int) -> dict[str, Any]:
-    return {"prompt": PROMPT, "width": side, "height": side, "seed": seed}
+    return {"prompt": _prompt(seed), "width": side, "height": side, "seed": seed}
+
+
+def _prompt(seed: int) -> str:
+    return f"{PROMPT}, {seed}"
 
 
 def _post(port: int, path: str, body: Mapping[str, Any]) -> Any:
@@ -161,7 +167,7 @@ def _plain_server(info: ModelInfo, folder: Path) -> Iterator[int]:
     """The port of plain diffusers with this model, while the block runs. Raises StudioError."""
     port = free_port()
     command = [sys.executable, "-m", "core.bench.plain_server", str(info.path), DTYPE, str(port)]
-    with running_server(command, {}, (port, "/openapi.json"), folder / "plain.log"):
+    with running_server(command, waiting(os.environ), (port, "/openapi.json"), folder / "plain.log"):
         yield port
 
 

@@ -7,10 +7,13 @@ POST / takes prompt, width, height, num_inference_steps, guidance_scale and seed
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
+import queue
 import sys
 import threading
+from concurrent.futures import Future
 from typing import Any
 
 import torch
@@ -19,25 +22,33 @@ from diffusers import DiffusionPipeline
 from fastapi import FastAPI
 
 
-def create_app(folder: str, dtype: str) -> FastAPI:
-    """Return the app over the diffusers folder of a model; one image at a time."""
+def serve(folder: str, dtype: str, port: int) -> None:
+    """Serve the diffusers folder of a model until the process ends; one image at a time.
+
+    The pipeline runs in the main thread, as the app's worker does: in another one, glibc gives each large tensor back to the
+    system at once, and an image of 256 px takes half as long again.
+    """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     pipeline = DiffusionPipeline.from_pretrained(folder, torch_dtype=getattr(torch, dtype)).to(device)
     pipeline.set_progress_bar_config(disable=True)
-    app, guard = FastAPI(), threading.Lock()
+    app, calls = FastAPI(), queue.SimpleQueue[tuple[dict[str, Any], Future[dict[str, str]]]]()
 
     @app.post("/")
-    def generate(body: dict[str, Any]) -> dict[str, str]:
+    async def generate(body: dict[str, Any]) -> dict[str, str]:
         """Generate one image."""
-        seed = torch.Generator().manual_seed(body.pop("seed"))
-        with guard:
-            image = pipeline(**body, generator=seed).images[0]
-        file = io.BytesIO()
-        image.save(file, "PNG")
-        return {"image": base64.b64encode(file.getvalue()).decode()}
+        answer = Future[dict[str, str]]()
+        calls.put((body, answer))
+        return await asyncio.wrap_future(answer)
 
-    return app
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning"))
+    threading.Thread(target=server.run, daemon=True).start()
+    while True:
+        body, answer = calls.get()
+        seed = torch.Generator().manual_seed(body.pop("seed"))
+        file = io.BytesIO()
+        pipeline(**body, generator=seed).images[0].save(file, "PNG")
+        answer.set_result({"image": base64.b64encode(file.getvalue()).decode()})
 
 
 if __name__ == "__main__":
-    uvicorn.run(create_app(sys.argv[1], sys.argv[2]), host="127.0.0.1", port=int(sys.argv[3]), log_level="warning")
+    serve(sys.argv[1], sys.argv[2], int(sys.argv[3]))

@@ -20,7 +20,7 @@ import torch
 
 from core.config.thread_environment import SPIN, SPIN_VARIABLE
 
-LOOK_SECONDS = 0.5
+LOOK_SECONDS = 0.1
 BUSY_CORES = 0.5  # taken by others: then the threads sleep
 FREE_CORES = 0.25  # and below that they spin again
 MOST_TEAMS = 4

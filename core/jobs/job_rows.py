@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -203,6 +203,16 @@ def _positions(connection: Connection, rows: Sequence[Mapping[str, Any]], presen
     ranked = select(jobs.c.number, rank).where(_may_run(jobs)).subquery()
     wanted = select(ranked).where(ranked.c.number.in_([row["number"] for row in rows]))
     return {row.number: row.position for row in connection.execute(wanted, {"now": present})}
+
+
+def read_positions(connection: Connection, job_ids: Collection[str]) -> dict[str, int]:
+    """Return the position, from 1, of those of these jobs that may run."""
+    present = now()
+    wanted = select(jobs.c.id, jobs.c.number, jobs.c.priority, jobs.c.place)
+    found = connection.execute(wanted.where(jobs.c.id.in_(job_ids), _may_run(jobs)), {"now": present})
+    ids = {row["number"]: dict(row) for row in found.mappings()}
+    places = _positions(connection, list(ids.values()), present)
+    return {ids[number]["id"]: position for number, position in places.items()}
 
 
 def _may_run(table: Any) -> ColumnElement[bool]:

@@ -185,6 +185,11 @@ class JobQueue(WorkerQueue):
             rows = connection.execute(job_rows.select_marks(), {"ids": list(job_ids)})
             return {row.id: tuple(row[1:]) for row in rows}
 
+    def positions(self, job_ids: Collection[str]) -> dict[str, int]:
+        """Return the position in the queue, from 1, of those of these jobs that may run."""
+        with self._database.reading() as connection:
+            return job_rows.read_positions(connection, job_ids)
+
     def change_mark(self) -> object:
         """Return what is another value after each commit to the database. Microseconds for a file, a query for a server."""
         with self._guard:

@@ -160,6 +160,14 @@ def test_jobs_previews_and_events_of_others_are_not_found(carl: httpx.Client, an
     assert anna.get(f"/api/v1/jobs/{job}/preview").status_code == 404
 
 
+def test_streams_of_one_job_show_each_viewer_what_he_may_see(anna: httpx.Client, bert: httpx.Client, paused: None) -> None:
+    job = bert.post("/api/v1/jobs", json=SMALL).json()["id"]
+    path = f"/api/v1/jobs/{job}/events"
+    with bert.stream("GET", path) as own, anna.stream("GET", path) as others:
+        told = [next(line for line in stream.iter_lines() if line.startswith("data: ")) for stream in (own, others)]
+    assert ["secret" in line for line in told] == [True, False]
+
+
 def test_queue_rights(
     served: Served, anna: httpx.Client, bert: httpx.Client, carl: httpx.Client, paused: None
 ) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import anyio.to_thread
 
@@ -14,8 +15,9 @@ from core.server.error_responses import is_temporary
 from core.server.job_marks import JobMarks
 from core.server.v1.schemas import job_json
 from core.studio import Studio
+from core.types import Job
 
-LOOK_SECONDS = 0.5  # between two looks at a job whose row does not change: its position may have
+LOOK_SECONDS = 5.0  # between two looks at a job of which no change is heard
 KEEP_ALIVE_SECONDS = 15.0  # a proxy closes a stream that says nothing for long
 MAX_STREAMS = 20  # of one client
 
@@ -29,7 +31,7 @@ class JobEvents:
 
     def __init__(self) -> None:
         self._marks = JobMarks()
-        self._feeds: dict[str, Feed] = {}
+        self._feeds: dict[tuple[int, str], Feed] = {}  # by the studio of a viewer, who may not see all of a job
         self._streams: Counter[str] = Counter()
 
     def admit(self, client: str) -> None:
@@ -40,9 +42,10 @@ class JobEvents:
     async def stream(self, studio: Studio, job_id: str, client: str) -> AsyncIterator[str]:
         """Yield the job at each change, and a comment when it says nothing for long; the last event is named `end`."""
         self._streams[client] += 1
-        feed = self._feeds.get(job_id)
+        key = (id(studio), job_id)
+        feed = self._feeds.get(key)
         if feed is None:
-            feed = self._feeds[job_id] = Feed(studio, job_id, self._marks)
+            feed = self._feeds[key] = Feed(studio, job_id, self._marks)
         feed.listeners += 1
         seen = 0
         try:
@@ -58,7 +61,7 @@ class JobEvents:
             feed.listeners -= 1
             if not feed.listeners:
                 feed.stop()
-                self._feeds.pop(job_id, None)
+                self._feeds.pop(key, None)
             self._streams[client] -= 1
             self._streams += Counter()  # those with none are forgotten
 
@@ -91,21 +94,33 @@ class Feed:
         self._task.cancel()
 
     async def _follow(self) -> None:
+        row: object = None
+        job: Job | None = None
         with self._marks.following(self._studio, self._job_id) as followed:
             while not self.ended:
-                await followed.changed(LOOK_SECONDS)
-                await self._read()
-                event, self._event = self._event, asyncio.Event()
-                event.set()
+                changed = await followed.changed(LOOK_SECONDS)
+                if job is None or not changed or followed.row != row or followed.row is None:
+                    job = await self._read()
+                else:
+                    job = replace(job, position=followed.position)
+                row = followed.row
+                self._tell(job)
 
-    async def _read(self) -> None:
+    async def _read(self) -> Job | None:
+        """Return the job; None, and the feed has ended, when it was removed."""
         try:
-            job = await anyio.to_thread.run_sync(self._studio.queue.get, self._job_id)
+            return await anyio.to_thread.run_sync(self._studio.queue.get, self._job_id)
         except StudioError as error:
-            self.ended = not is_temporary(error)  # it was removed
-            return
-        text = json.dumps(job_json(job))
-        self.ended = not job.state.active
-        if text != self.text:
-            self.text = text
-            self.version += 1
+            self.ended = not is_temporary(error)
+            return None
+
+    def _tell(self, job: Job | None) -> None:
+        """Wake the listeners with the job as it is now."""
+        if job is not None:
+            text = json.dumps(job_json(job))
+            self.ended = not job.state.active
+            if text != self.text:
+                self.text = text
+                self.version += 1
+        event, self._event = self._event, asyncio.Event()
+        event.set()

@@ -143,6 +143,33 @@ def test_calls_that_wait_read_their_jobs_at_the_end_alone(served: Served, monkey
     assert len(reads) == 3 and len(set(reads)) == 3
 
 
+def test_streams_of_waiting_jobs_tell_a_new_position_without_reading_the_job(
+    served: Served, http: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    http.patch("/queue", json={"paused": True})
+    try:
+        first, second, third = (http.post("/jobs", json={**SMALL, "seed": seed}).json()["id"] for seed in (1, 2, 3))
+        with http.stream("GET", f"/jobs/{third}/events") as stream:
+            told = positions(stream)
+            assert next(told) == 3
+            reads, get = list[str](), JobQueue.get
+            monkeypatch.setattr(JobQueue, "get", lambda queue, job_id: reads.append(job_id) or get(queue, job_id))
+            for job_id, left in ((first, 2), (second, 1)):
+                http.delete(f"/jobs/{job_id}").raise_for_status()
+                assert next(told) == left
+            assert third not in reads
+    finally:
+        http.delete("/queue", params={"mine": False})
+        http.patch("/queue", json={"paused": False})
+
+
+def positions(stream: httpx.Response) -> Iterator[int]:
+    """The positions that an event stream tells."""
+    for line in stream.iter_lines():
+        if line.startswith("data: "):
+            yield json.loads(line.removeprefix("data: "))["position"]
+
+
 def test_preview_and_delete(served: Served, http: httpx.Client) -> None:
     served.fakes["fake.step_seconds"] = 0.1
     job_id = http.post("/jobs", json={**SMALL, "num_inference_steps": 100}).json()["id"]
