@@ -29,7 +29,7 @@ def open_at(page, app, name, language):
     page.wait_for_timeout(700)  # what is drawn by scripts of the page's own
 
 
-@pytest.mark.by_default("history")  # the Generate page with open accordions is looked at below
+@pytest.mark.slow  # by default the Generate page with open accordions, below
 @pytest.mark.parametrize("name", PAGES, ids=lambda name: name or "generate")
 def test_a_page_has_no_grave_violation(app, browser, name):
     page = new_page(browser, scheme="light")

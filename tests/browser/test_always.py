@@ -50,6 +50,7 @@ def test_first_start_makes_an_image_with_one_click_and_regenerate_proves_it(real
     fresh.close()
 
 
+@pytest.mark.slow
 def test_typing_while_a_job_ends_loses_neither_text_nor_focus(app, browser):
     page = new_page(browser)
     open_generate(page, app, "en")
@@ -176,6 +177,7 @@ TYPED_AT_ONCE = """() => new MutationObserver(() => {
 }).observe(document, { childList: true, subtree: true })"""
 
 
+@pytest.mark.slow
 def test_what_is_typed_before_the_benchmark_is_given_back_stays(app, browser):
     page = new_page(browser)
     page.goto(f"{app}/_stcore/health")
@@ -223,6 +225,7 @@ def test_without_storage_only_a_reload_forgets(app, browser, broken):
     page.close()
 
 
+@pytest.mark.slow
 def test_a_number_just_typed_survives_another_page_and_a_reload(app, browser):
     """The prompt has its draft; a number goes to the page's program when its field is left, by this very click."""
     page = new_page(browser)

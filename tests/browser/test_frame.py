@@ -18,6 +18,7 @@ SIGNALS = """() => {
 }"""
 
 
+@pytest.mark.slow
 def test_the_window_tells_the_progress_the_count_and_the_end(app, browser):
     page = new_page(browser)
     open_generate(page, app, "en")

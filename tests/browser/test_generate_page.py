@@ -191,6 +191,7 @@ def test_steps_are_few_tab_stops_away(app, browser):
     page.close()
 
 
+@pytest.mark.slow
 def test_the_viewer_zooms_to_the_images_own_pixels_and_back(app, browser):
     page = new_page(browser)
     open_generate(page, app, "en")

@@ -78,6 +78,7 @@ def test_a_hostile_prompt_is_text_wherever_it_is_shown(past, browser):
     page.close()
 
 
+@pytest.mark.slow
 def test_arrows_go_to_the_next_image_from_wherever_the_keyboard_is(past, browser):
     address, history = past
     ids = history.ids(HistoryQuery())
@@ -209,6 +210,7 @@ def test_a_double_click_opens_the_image_over_the_whole_window(past, browser):
     page.close()
 
 
+@pytest.mark.slow
 def test_a_click_on_a_row_opens_its_image(past, browser):
     address, history = past
     ids = history.ids(HistoryQuery())

@@ -65,6 +65,7 @@ def test_a_pasted_image_is_painted_on_and_the_mask_is_kept(app, browser):
     page.close()
 
 
+@pytest.mark.slow
 def test_boxes_are_drawn_on_the_stage_and_removed_by_a_click(app, browser):
     page = new_page(browser)
     open_generate(page, app, "en")

@@ -1,4 +1,4 @@
-"""A person's way through the app in a real Chromium; the first with the real worker and the embedded model."""
+"""A person's way through the app in a real Chromium; the first, where slow tests run, also with the embedded model."""
 
 from __future__ import annotations
 
@@ -35,12 +35,14 @@ def jobs_of(app: str) -> int:
         return len(json.load(answer)["jobs"])
 
 
-def test_a_prompt_becomes_a_image_and_its_settings_can_be_used_again(real_app, browser):
+@pytest.mark.parametrize("drawn_by", ["app", pytest.param("real_app", marks=pytest.mark.slow)])
+def test_a_prompt_becomes_a_image_and_its_settings_can_be_used_again(request, browser, drawn_by):
+    address = request.getfixturevalue(drawn_by)
     page = new_page(browser)
-    jobs_before = jobs_of(real_app)
+    jobs_before = jobs_of(address)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    open_generate(page, real_app)
+    open_generate(page, address)
     page.get_by_label("采样步数", exact=True).fill("4")
     prompt_of(page).press_sequentially(PROMPT)
     prompt_of(page).press("Control+Enter")
@@ -49,7 +51,7 @@ def test_a_prompt_becomes_a_image_and_its_settings_can_be_used_again(real_app, b
     expect(stage_image(page)).to_have_attribute("src", re.compile(r"^/api/images/[0-9a-f]{32}(\?.*)?$"))  # once loaded
     sides = "image => image.decode().then(() => [image.naturalWidth, image.naturalHeight])"
     assert stage_image(page).evaluate(sides) == [256, 256]
-    assert jobs_of(real_app) == jobs_before + 1, "Ctrl+Enter asked for one image, not for two"
+    assert jobs_of(address) == jobs_before + 1, "Ctrl+Enter asked for one image, not for two"
     page.locator(".st-key-facts button").nth(1).click()
     expect(page.locator(".st-key-facts")).to_contain_text("已复制")
     assert page.evaluate("navigator.clipboard.readText()") == "256x256"
@@ -96,6 +98,7 @@ def test_a_word_of_the_library_keeps_what_was_typed_and_not_yet_sent(app, browse
     page.close()
 
 
+@pytest.mark.slow
 def test_a_click_that_is_let_go_while_an_accordion_still_opens_is_not_lost(app, browser):
     page = new_page(browser)
     page.emulate_media(reduced_motion="no-preference")

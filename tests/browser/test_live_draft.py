@@ -59,6 +59,7 @@ def test_a_moved_slider_shows_a_draft_and_its_release_generates_the_image(app, b
     page.close()
 
 
+@pytest.mark.slow
 def test_a_random_seed_is_fixed_and_what_the_program_sets_is_no_move(app, browser):
     page = new_page(browser)
     open_generate(page, app, "zh")

@@ -37,6 +37,7 @@ def guarded(browser: object, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield address
 
 
+@pytest.mark.slow
 def test_nothing_before_the_login_and_nothing_after_leaving(guarded: str, browser) -> None:
     page = new_page(browser, width=420)
     asked: list[str] = []

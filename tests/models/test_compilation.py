@@ -35,6 +35,7 @@ def tracing_only(monkeypatch, unloaded):
 
 
 @pytest.mark.option("compile.enabled")
+@pytest.mark.slow
 def test_no_size_and_no_prompt_compiles_again(generator, request_of, tracing_only):
     plain = [pixels(generator, request_of(**{**SIZE, **fields})) for fields in UNLIKE]
     seen = []

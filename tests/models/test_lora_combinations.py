@@ -111,6 +111,7 @@ def own():
     return build_generator(PROJECT_ROOT / "configs")
 
 
+@pytest.mark.slow
 def test_z_image_over_a_image(own, request_of):
     request = request_of(changed={**INK, "img2img.denoising_strength": 0.5}, **SIZE)
     mine = generated(own, request, image=scene())

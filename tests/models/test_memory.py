@@ -209,6 +209,7 @@ def test_out_of_memory_is_tried_again_one_tier_lower(fresh, request_of, monkeypa
     assert fresh.loaded.held.tier.name == "cpu", "other options, another try"
 
 
+@pytest.mark.slow
 def test_out_of_memory_twice_is_an_error(fresh, request_of, monkeypatch):
     tried = []
 

@@ -62,6 +62,7 @@ def test_a_job_is_spread_over_the_workers_each_image_in_its_place_and_what_they_
 
 
 @posix
+@pytest.mark.slow
 def test_the_job_of_a_killed_worker_is_run_again_once_and_no_image_is_made_twice(two: JobHarness) -> None:
     job_id, following = two.submit(num_images=5, fake_step_seconds=0.1), two.submit()
     two.until(job_id, lambda job: len(job.image_ids) == 2)

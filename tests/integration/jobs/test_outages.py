@@ -41,9 +41,8 @@ def server() -> Iterator[postgres.Server]:
 
 
 @pytest.mark.timeout(1500)
-@pytest.mark.parametrize(
-    "seconds", [2, pytest.param(20, marks=pytest.mark.slow), pytest.param(300, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [2, 20, 300])
 def test_database_restart(server: postgres.Server, tmp_path: Path, seconds: int) -> None:
     harness = JobHarness(tmp_path, place=server.url(server.create()))
     harness.supervisor.start()
@@ -173,6 +172,7 @@ def test_pending_images_survive_a_restart(store: SwitchedProxy, tmp_path: Path) 
         harness.close()
 
 
+@pytest.mark.slow
 def test_cancelled_while_the_store_is_away(store: SwitchedProxy, tmp_path: Path) -> None:
     harness, jobs = begin(tmp_path)
     try:

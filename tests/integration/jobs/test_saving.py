@@ -170,7 +170,7 @@ def test_a_report_says_whether_the_job_is_to_stop(database: Database) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills with POSIX signals")
-@pytest.mark.by_default("next_before_file", "next_before_row", "next_while_pending")
+@pytest.mark.by_default("next_while_pending")
 @pytest.mark.parametrize("seam", [seam.__name__ for seam in killed_saver.SEAMS])
 def test_a_kill_while_an_image_is_saved(database: Database, tmp_path: Path, seam: str) -> None:
     queue = JobQueue(database)

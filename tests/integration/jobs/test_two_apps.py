@@ -78,7 +78,7 @@ def stored(harness: JobHarness) -> set[str]:
 @pytest.mark.parametrize(
     ("storage", "count", "kills"),
     [
-        ("mounted folder", 6, 3),
+        pytest.param("mounted folder", 6, 3, marks=pytest.mark.slow),  # one app by default: test_kills
         pytest.param("object store", 8, 4, marks=pytest.mark.slow),
         pytest.param("mounted folder", 80, 50, marks=pytest.mark.slow),
     ],

@@ -241,6 +241,7 @@ def _runner(harness: JobHarness, said: list[str] | None = None, generator: FakeG
     return JobRunner("w", harness.database, harness.directory, lazy, say.append, Event())
 
 
+@pytest.mark.slow
 def test_two_apps_over_one_folder_share_one_worker(harness: JobHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor_module, "LOCKED_DELAY", 0.3)
     harness.supervisor.start()
@@ -342,6 +343,7 @@ def test_exit_codes_in_words(code: int, english: str, chinese: str) -> None:
 
 
 @posix
+@pytest.mark.slow
 def test_a_worker_that_ends_before_it_can_begin_is_told_of_until_one_begins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

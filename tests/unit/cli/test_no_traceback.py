@@ -149,7 +149,7 @@ def test_ctrl_c(tmp_path: Path, arguments: list[str]) -> None:
     assert process.returncode in (0, 130) and b"Traceback" not in errors, errors.decode()
 
 
-@pytest.mark.by_default("garbage", "server that is away")
+@pytest.mark.by_default("garbage")
 @pytest.mark.parametrize("kind", ["garbage", "folder", "file instead of the outputs folder", "server that is away"])
 def test_a_database_that_cannot_be_used(commands: Commands, tmp_path: Path, kind: str) -> None:
     outputs, more = tmp_path / "outputs", {}
@@ -166,6 +166,7 @@ def test_a_database_that_cannot_be_used(commands: Commands, tmp_path: Path, kind
         assert ended[1] in (1, 2) and ended[2].count("\n") == 1, ended
 
 
+@pytest.mark.slow
 def test_every_action_without_a_database_and_without_input(commands: Commands, tmp_path: Path) -> None:
     (tmp_path / "outputs").mkdir()
     (tmp_path / "outputs" / "studio.db").write_bytes(b"no database" * 1000)

@@ -287,6 +287,7 @@ print("done", flush=True)
 """
 
 
+@pytest.mark.slow
 def test_processes_that_mark_at_once_lock_nobody_out_and_agree(tmp_path: Path) -> None:
     """The database is new to all of them: they make it at once, too. Then files beside images say what rows say."""
     children = [

@@ -300,6 +300,7 @@ def test_every_question_walks_the_one_index(served: Database) -> None:
                 assert "Index Only Scan using ix_images_filter" in plan, plan
 
 
+@pytest.mark.slow
 def test_words_are_looked_up_in_their_index(served: Database) -> None:
     fill(served, range(3000))
     with served._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
