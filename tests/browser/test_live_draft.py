@@ -44,7 +44,7 @@ def test_a_moved_slider_shows_a_draft_and_its_release_generates_the_image(app, b
     expect(shown.locator("figcaption")).to_contain_text(draft)
     expect(shown.locator("figcaption")).to_contain_text(seed)
     assert len(page.request.get(f"{app}{count}").json()["jobs"]) == jobs, "a draft is no job"
-    assert page.locator(".st-key-stage_picture").count() == 0 or "blob:" not in (stage_image(page).get_attribute("src") or "")
+    assert page.locator(".st-key-stage_image").count() == 0 or "blob:" not in (stage_image(page).get_attribute("src") or "")
     first = shown.locator("img").get_attribute("src")
     page.mouse.move(box["x"] + 90, box["y"] + box["height"] / 2, steps=4)
     expect(shown.locator("img")).not_to_have_attribute("src", first)
