@@ -48,9 +48,15 @@ def past(browser: object, database: Database):
 
 @pytest.fixture
 def without_imports(past):
-    """Put what a test imports into the trash, however it ends: the tests after it, and its second try, begin without."""
+    """Delete what a test imports, however it ends: the tests after it, and its second try, begin without."""
     yield
-    past[1].trash(HistoryQuery(imported=True))
+    delete_imports(past[1])
+
+
+def delete_imports(history: History) -> None:
+    """Delete them for good: a file that is in the trash is known, and is not imported again."""
+    history.trash(HistoryQuery(imported=True))
+    history.empty_trash()
 
 
 def opened(browser, address: str, path: str) -> tuple[Page, list[str]]:
@@ -325,7 +331,7 @@ def test_an_imported_image_tells_what_it_knows_and_keeps_the_present_model(past,
             expect(page.get_by_label("Steps", exact=True)).to_have_value("20")
             expect(page.locator(".stMain")).not_to_contain_text("There is no model")
         page.close()
-        history.trash(HistoryQuery(imported=True))
+        delete_imports(history)
 
 
 def test_a_range_takes_images_that_were_never_in_view(past, database, browser):
