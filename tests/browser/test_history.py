@@ -346,3 +346,37 @@ def test_a_range_takes_images_that_were_never_in_view(past, database, browser):
     last.click(modifiers=["Shift"])
     expect(page.locator(".st-key-selection_bar")).to_contain_text("350 of 350 selected")
     page.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("language", "refused"), [("en", "Not unlocked"), ("zh", "未能解锁")], ids=["en", "zh"])
+def test_a_hidden_collection_is_out_of_sight_until_its_password_is_typed(past, browser, language, refused):
+    address, history = past
+    (image,) = history.ids(HistoryQuery(seed=5))
+    history.change([image], AnnotationChange(add_collections=("private",)))
+    page, _ = opened(browser, address, f"/history?lang={language}")
+    expect(tiles_of(page)).to_have_count(6)
+
+    def act(verb: str, password: str) -> None:
+        if not page.locator(".st-key-hidden_name").is_visible():
+            page.locator(".st-key-hidden_menu button").first.click()
+        page.locator(".st-key-hidden_name input").fill("private")
+        page.locator(".st-key-hidden_password input").fill(password)
+        page.locator(f".st-key-hidden_{verb} button").click()
+
+    act("hide", "correct horse")
+    expect(tiles_of(page)).to_have_count(5)
+    expect(place(page, "private")).to_have_count(0)
+    assert page.request.get(f"{address}/api/images/{image}").status == 404
+    act("unlock", "wrong horse!")
+    expect(page.get_by_text(refused, exact=True)).to_be_visible()
+    expect(tiles_of(page)).to_have_count(5)
+    act("unlock", "correct horse")
+    expect(tiles_of(page)).to_have_count(6)
+    page.keyboard.press("Escape")
+    page.locator(".st-key-hidden_lock button").click()
+    expect(tiles_of(page)).to_have_count(5)
+    act("show", "correct horse")
+    expect(tiles_of(page)).to_have_count(6)
+    history.change([image], AnnotationChange(remove_collections=("private",)))
+    page.close()

@@ -124,12 +124,15 @@ def test_an_error_can_be_closed_and_does_not_follow_to_other_pages(studio, open_
     assert not page.exception and "Invalid prompt" not in all_text(page)
 
 
-def test_pause_holds_the_running_job(studio, open_page):
+def test_pause_holds_the_running_job_and_resumes_it(studio, open_page):
     job = studio.queue.submit(studio.requests.new({"prompt": "a red house"}))
     studio.queue.advance(job.id, 2)
     page = open_page(job=job.id)
+    assert page.button(key="pause").label == "Pause"
     page.button(key="pause").click().run()
-    assert studio.queue.get(job.id).held
+    assert studio.queue.get(job.id).held and page.button(key="pause").label == "Resume"
+    page.button(key="pause").click().run()
+    assert not studio.queue.get(job.id).held and page.button(key="pause").label == "Pause"
 
 
 def test_a_finished_job_shows_its_image_and_its_buttons(studio, open_page):

@@ -17,7 +17,7 @@ from ui.state import form as form_state
 
 
 def draw(studio: Studio, snapshot: QueueSnapshot, running: Job | None) -> None:
-    """Show the foot; `running` is the viewer's job that Cancel and Esc end, and Pause and P stop between two steps."""
+    """Show the foot; `running` is the viewer's job that Cancel and Esc end, Pause and P stop between two steps and resume."""
     count = len(snapshot.jobs)
     if words := cost_words(studio):
         custom_components.quiet(words)
@@ -35,8 +35,10 @@ def draw(studio: Studio, snapshot: QueueSnapshot, running: Job | None) -> None:
                 on_click=studio_calls.cancel, args=(studio, running.id),
             )  # fmt: skip
             st.button(
-                t("job.pause"), key="pause", shortcut="P", help=t("job.pause_help"), icon=":material/pause:",
-                on_click=studio_calls.ask, args=(studio.queue.pause_job, running.id, True),
+                t("queue.resume") if running.held else t("job.pause"), key="pause", shortcut="P",
+                help=t("later.resume_help") if running.held else t("job.pause_help"),
+                icon=":material/play_arrow:" if running.held else ":material/pause:",
+                on_click=studio_calls.ask, args=(studio.queue.pause_job, running.id, not running.held),
             )  # fmt: skip
 
 

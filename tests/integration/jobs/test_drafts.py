@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from core.jobs.worker_process import WorkerConfig
 from core.studio import Studio
 from core.studio.bootstrap import build_studio
 from core.studio.drafts import LEAST_SIDE, STEPS, draft_of
-from core.types import IMAGE, GenerationRequest, HistoryQuery, Phase
+from core.types import CONTROL, IMAGE, GenerationRequest, HistoryQuery, Phase
 from tests.integration.jobs.fake_generator import FakeGenerator
 from tests.integration.jobs.harness import JobHarness, make_request, make_settings
 
@@ -167,6 +168,40 @@ def test_what_is_moved_is_seen_in_the_draft(studio: Studio, tmp_path: Path, move
         draft = drafts.ask("me", draft_of(replace(request, inputs=inputs), studio.catalog.find("demo")))
         worker._turn()
         answer = drafts.read("me", draft)
+        assert answer.error is None, answer.error
+        made.append(answer.image)
+    assert made[0] == made[1] != made[2]
+    shop.database.close()
+
+
+def test_the_weight_of_a_controlnet_is_seen_in_the_draft(tmp_path: Path) -> None:
+    """On a tiny Stable Diffusion; the weight is the text that the page puts around the slider's value."""
+    from core.config.loader import PROJECT_ROOT
+    from core.inference.generator import Generator
+    from core.models.catalog import Catalog
+    from core.models.model_paths import ModelPaths
+    from tests.models import tiny_models
+
+    configs, store = tmp_path / "configs", tmp_path / "store"
+    shutil.copytree(PROJECT_ROOT / "configs", configs)
+    tiny_models.stable_diffusion(tmp_path / "sd15")
+    tiny_models.sd15_network(store / "controlnet" / "lines")
+    (configs / "models" / "sd15.yaml").write_text(f"id: sd15\npath: {tmp_path / 'sd15'}\n")
+    catalog = Catalog(configs, ModelPaths(store))
+    shop = JobHarness(tmp_path)
+    worker = worker_of(shop, Generator(catalog))
+    buffer = io.BytesIO()
+    Image.linear_gradient("L").convert("RGB").resize((64, 64)).save(buffer, "PNG")
+    control = worker._runner._inputs.keep(buffer.getvalue(), "control.png")
+    drafts, made = DraftCommands(tmp_path), []
+    for weight in ("0.4", "0.4", "1.2"):
+        request = make_request(model="sd15", inputs={CONTROL: control})
+        request = replace(request, options={**request.options, "controlnet.units": (f"lines:{weight}:preprocessor=none",)})
+        draft = draft_of(request, catalog.find("sd15"))
+        assert (draft.width, draft.height) == (request.width, request.height), "a control image fits its size alone"
+        drafted = drafts.ask("me", draft)
+        worker._turn()
+        answer = drafts.read("me", drafted)
         assert answer.error is None, answer.error
         made.append(answer.image)
     assert made[0] == made[1] != made[2]
