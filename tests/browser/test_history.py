@@ -327,7 +327,7 @@ def test_an_imported_image_tells_what_it_knows_and_keeps_the_present_model(past,
             page.locator(".st-key-use_settings button:visible").first.click()
             expect(page.locator(".st-key-prompt textarea")).to_have_value("a castle from elsewhere")
             expect(page.locator(".st-key-w-model-id input")).to_have_value("Embedded model")
-            expect(page.get_by_test_id("stToast")).to_contain_text("Embedded model stays selected")
+            expect(page.get_by_test_id("stToast").filter(has_text="Embedded model stays selected")).to_be_visible()
             expect(page.get_by_label("Steps", exact=True)).to_have_value("20")
             expect(page.locator(".stMain")).not_to_contain_text("There is no model")
         page.close()
