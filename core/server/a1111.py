@@ -50,7 +50,18 @@ from core.server.submission import SOURCE, check_count, client_of, demand_images
 from core.server.uploads import fitted, from_base64
 from core.storage.infotext import read_infotext, write_infotext
 from core.studio import Studio
-from core.types import IMAGE, MASK, GenerationRequest, ImageRecord, InputSources, Job, JobState, SubmitOptions
+from core.types import (
+    IMAGE,
+    MASK,
+    REFERENCES,
+    GenerationRequest,
+    ImageRecord,
+    InputSources,
+    Job,
+    JobState,
+    ModelInfo,
+    SubmitOptions,
+)
 
 GetStudio = Callable[[], Studio]
 MOST_BLUR = 64  # px of mask_blur, as A1111's page allows
@@ -173,8 +184,12 @@ def _set_model(studio: Studio, body: Body, reading: Reading) -> None:
         reading.values["model.id"] = model.id
 
 
+def _model(studio: Studio, reading: Reading) -> ModelInfo:
+    return studio.catalog.find(str(reading.values.get("model.id", studio.settings["model.id"])))
+
+
 def _fit_model(studio: Studio, body: Body, reading: Reading) -> None:
-    model = studio.catalog.find(str(reading.values.get("model.id", studio.settings["model.id"])))
+    model = _model(studio, reading)
     fit_clip_skip(reading, model.cannot, CLIP_FIELD if CLIP_FIELD in (body.model_extra or {}) else OVERRIDDEN_CLIP)
     if model.pipeline in FAMILIES:
         fit_sampler(reading, FAMILIES[model.pipeline].prediction)
@@ -188,19 +203,22 @@ def _sources(studio: Studio, body: Body, reading: Reading) -> InputSources | Non
 
 
 def _source_images(studio: Studio, body: ImageBody, reading: Reading) -> dict[str, str]:
-    """Store the images of img2img at the size that is generated. OptionError when it has none or several.
+    """Store the images of img2img, the first at the size that is generated. OptionError when it has none.
 
+    Several go to a model that edits them by instruction: OptionError for any other.
     Where only the masked part is generated, the file has the size of the image, and the body's size is that of the part.
     """
-    if len(body.init_images) != 1:
-        allowed = localize("server.a1111.one_image")
+    edits = REFERENCES[0] in _model(studio, reading).inputs
+    if not 1 <= len(body.init_images) <= (1 + len(REFERENCES) if edits else 1):
+        allowed = localize("server.a1111.images" if edits else "server.a1111.one_image", most=1 + len(REFERENCES))
         raise OptionError(source=SOURCE, key="init_images", value=len(body.init_images), allowed=allowed)
     size = body.width, body.height
     image = studio.input_images.keep(from_base64(body.init_images[0], "init_images"), "init_images")
     if reading.values.get("inpaint.area") == "masked":
         size = studio.input_images.size(image)
         reading.values |= {"generation.width": size[0], "generation.height": size[1]}
-    kept = {IMAGE: _fitted(studio, image, size, body.resize_mode)}
+    further = [studio.input_images.keep(from_base64(one, "init_images"), "init_images") for one in body.init_images[1:]]
+    kept = {IMAGE: _fitted(studio, image, size, body.resize_mode), **studio.requests.references(further)}
     if body.mask:
         blur = max(body.mask_blur or 0, 0)
         if body.mask_blur is None and {"mask_blur_x", "mask_blur_y"} & body.model_fields_set:

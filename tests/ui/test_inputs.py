@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 
+import pytest
 from PIL import Image
+from streamlit.util import calc_hash
 
-from core.types import IMAGE, MASK, REFERENCES
+from core.types import IMAGE, MASK, REFERENCES, InputSources
 from tests.models.onnx_files import bright_squares
 from tests.ui import fake_studio
-from tests.ui.conftest import all_text
+from tests.ui.conftest import all_text, component_data
 from tests.ui.test_generate import only
 
 
@@ -59,10 +61,15 @@ def test_a_large_image_is_refined_at_the_models_size(studio, open_page):
     assert (request.width, request.height) == (320, 208)
 
 
-def test_further_images_of_a_model_that_edits_several(studio, open_page, monkeypatch):
-    edits = replace(fake_studio.DEMO, inputs=(IMAGE, *REFERENCES))
-    monkeypatch.setattr(type(studio.catalog), "find", lambda self, model: edits)
-    monkeypatch.setattr(type(studio.catalog), "models", lambda self: (edits,))
+@pytest.fixture
+def edits(studio, monkeypatch):
+    """Let the model edit several images by instruction."""
+    model = replace(fake_studio.DEMO, inputs=(IMAGE, MASK, *REFERENCES))
+    monkeypatch.setattr(type(studio.catalog), "find", lambda self, name: model)
+    monkeypatch.setattr(type(studio.catalog), "models", lambda self: (model,))
+
+
+def test_further_images_of_a_model_that_edits_several(studio, open_page, edits):
     page = with_image(open_page)
     colours = [(200, 0, 0), (0, 200, 0), (0, 0, 200), (9, 9, 9)]
     files = [(f"{k}.png", png((80, 64), colour), "image/png") for k, colour in enumerate(colours)]
@@ -74,6 +81,61 @@ def test_further_images_of_a_model_that_edits_several(studio, open_page, monkeyp
     page.button(key="remove_references").click().run()
     page.button(key="generate").click().run()
     assert list(studio.queue.submitted[-1].inputs) == ["image"]
+
+
+def test_images_of_an_edit_are_reordered_and_taken_out_one_by_one(studio, open_page, edits):
+    page = with_image(open_page)
+    given = [png((80, 64), (200, 0, 0)), png((96, 64), (0, 200, 0))]
+    files = [(f"{k}.png", data, "image/png") for k, data in enumerate(given)]
+    page.file_uploader(key="reference_files_1").set_value(files).run()
+    mine, red, green = (studio.input_images.keep(data) for data in (png(), *given))
+    page.button(key="earlier_2").click().run()
+    assert page.session_state["sources"].inputs == {"image": mine, "image_2": green, "image_3": red}
+    page.button(key="earlier_1").click().run()
+    page.button(key="generate").click().run()
+    assert only(studio).inputs == {"image": green, "image_2": mine, "image_3": red}
+    assert (only(studio).width, only(studio).height) == (96, 64), "the first image gives the size"
+    page.button(key="remove_reference_1").click().run()
+    assert page.session_state["sources"].inputs == {"image": green, "image_2": red}
+
+
+def test_images_of_the_history_join_an_edit_and_the_first_is_the_parent(studio, open_page, edits):
+    first, second = studio.fill_history(2)
+    page = open_page()
+    page.session_state["sources"] = InputSources({IMAGE: studio.input_images.keep(png())}, first.id)
+    page.query_params["image"] = second.id
+    page._page_hash = calc_hash("history")
+    page.run()
+    assert page.button(key="detail_start_from").label == "Edit again"
+    page.button(key="detail_refer_to").click().run()
+    assert not page.exception
+    assert [*page.session_state["sources"].inputs] == ["image", "image_2"]
+    assert page.session_state["sources"].parent == first.id
+
+
+def test_an_edit_is_shown_over_its_source_with_its_chain_and_branches(studio, open_page, edits):
+    root = studio.fill_history(1)[0]
+    source = {"image": studio.input_images.keep(png())}
+    middle, branch = (
+        studio.history.generated(replace(root.request, inputs=source, parent=root.id, seed=k)) for k in (1, 2)
+    )
+    last = studio.history.generated(replace(root.request, inputs=source, parent=middle.id))
+    page = open_page()
+    page.session_state["shown_image"], page.session_state["stage_tab"] = last.id, "compare"
+    page.run()
+    assert not page.exception
+    said = all_text(page)
+    assert "The images it was made from, oldest first: 2" in said
+    assert "Branches, made from the same images: 1" in said
+    (divider,) = component_data(page, "slider")
+    shown = [one["src"] for one in divider["images"]]
+    assert shown == [f"/api/inputs/{source['image']}", f"/api/images/{last.id}"]
+    strips = [[one["id"] for one in strip["items"]] for strip in component_data(page, "gallery")]
+    assert strips == [[root.id, middle.id], [branch.id]]
+    assert page.button(key="start_from").label == "Edit again"
+    page.session_state["shown_image"] = root.id
+    page.run()
+    assert "oldest first" not in all_text(page), "there is nothing to compare it with"
 
 
 def test_what_is_no_image_is_told_and_nothing_changes(studio, open_page):

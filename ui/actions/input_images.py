@@ -13,7 +13,17 @@ from core.config.control_units import KEY as UNITS
 from core.config.control_units import read_units, role_of
 from core.errors import StudioError
 from core.studio import Studio
-from core.types import CONTROL, IMAGE, MASK, GenerationRequest, HistoryQuery, ImageRecord, ImageSelection, InputSources
+from core.types import (
+    CONTROL,
+    IMAGE,
+    MASK,
+    REFERENCES,
+    GenerationRequest,
+    HistoryQuery,
+    ImageRecord,
+    ImageSelection,
+    InputSources,
+)
 from ui.actions.form import open_form
 from ui.actions.studio_calls import submit
 from ui.state import current_page as page_state
@@ -64,13 +74,69 @@ def keep_control(studio: Studio, data: bytes | None, name: str = "", role: str =
         page_state.set_errors([error])
 
 
+def edits(studio: Studio) -> bool:
+    """Return True if the form's model edits several images by instruction."""
+    if not form_state.has_form():
+        return False
+    try:
+        return REFERENCES[0] in studio.catalog.find(form_state.form_value("model.id")).inputs
+    except StudioError:
+        return False
+
+
+def takes_further(studio: Studio) -> bool:
+    """Return True if the form has an edit with room for further images, as its model takes them."""
+    return 1 <= len(input_state.edit_images()) <= len(REFERENCES) and edits(studio)
+
+
 def keep_references(studio: Studio, files: Sequence[tuple[bytes, str]]) -> None:
-    """Store further images of an edit, each as (data, name), and put them into the form. A refusal is shown."""
+    """Store further images of an edit, each as (data, name), and put them after those of the form. A refusal is shown."""
     page_state.set_errors(())
     try:
-        input_state.set_references(studio.requests.references([studio.input_images.keep(data, name) for data, name in files]))
+        kept = [studio.input_images.keep(data, name) for data, name in files]
     except StudioError as error:
         page_state.set_errors([error])
+        return
+    add_references(studio, kept)
+
+
+def add_references(studio: Studio, digests: Sequence[str], origin: str = "") -> None:
+    """Put stored images after those of the edit; `origin` is the history id of a single one. Too many are refused."""
+    page_state.set_errors(())
+    images = [*input_state.edit_images(), *digests]
+    try:
+        studio.requests.references(images[1:])
+    except StudioError as error:
+        page_state.set_errors([error])
+        return
+    if digests:
+        input_state.set_edit_images(images, origin)
+
+
+def move_up(studio: Studio, position: int) -> None:
+    """Swap an image of the edit with the one before it; the first one gives the form its size."""
+    images = input_state.edit_images()
+    images[position - 1 : position + 1] = reversed(images[position - 1 : position + 1])
+    input_state.set_edit_images(images)
+    if position == 1:
+        fit_size(studio)
+
+
+def remove_references(positions: Sequence[int]) -> None:
+    """Take images out of the edit; position 0 is the source image, which stays."""
+    images = input_state.edit_images()
+    input_state.set_edit_images([one for position, one in enumerate(images) if position not in positions])
+
+
+def refer_to(studio: Studio, record: ImageRecord) -> None:
+    """Put an image of the history after those of the edit. A refusal is shown."""
+    page_state.set_errors(())
+    try:
+        digest = studio.input_images.keep(studio.history.file(record.id).read_bytes(), record.file)
+    except (StudioError, OSError) as error:
+        page_state.set_errors([error if isinstance(error, StudioError) else StudioError(detail=error)])
+        return
+    add_references(studio, [digest], record.id)
 
 
 def start_from(studio: Studio, data: bytes, name: str, parent: str = "") -> bool:

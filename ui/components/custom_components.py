@@ -413,10 +413,13 @@ def mask_editor(
     )  # fmt: skip
 
 
-def slider(first: ImageRecord, second: ImageRecord, label: str, *, key: str) -> None:
-    """Show two images on one another with a movable divider."""
-    images = [{"src": image_url(record.id), "alt": record.request.prompt} for record in (first, second)]
-    _slider(key=key, data={"images": images, "label": label, "ratio": first.width / first.height})
+def slider(images: Sequence[tuple[str, str]], ratio: float, label: str, *, key: str) -> None:
+    """Show two images, each an address and its alternative text, on one another with a movable divider.
+
+    One of another `ratio` (width / height) is cropped from the centre, as a source image is.
+    """
+    shown = [{"src": src, "alt": alt} for src, alt in images]
+    _slider(key=key, data={"images": shown, "label": label, "ratio": ratio})
 
 
 def pair(images: Sequence[tuple[str, str]], label: str, *, key: str) -> None:

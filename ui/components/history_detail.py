@@ -104,9 +104,15 @@ def _buttons(studio: Studio, record: ImageRecord, query: HistoryQuery) -> None:
             rerun.button(studio, record)
             rerun.vary(studio, record)
         if st.button(
-            t("image.start_from"), key="detail_start_from", icon=image_card.START_ICON, help=t("image.start_from"),
-            type="tertiary",
+            image_card.start_words(studio), key="detail_start_from", icon=image_card.START_ICON,
+            help=image_card.start_words(studio), type="tertiary",
         ) and input_actions.send_to_form(studio, record):  # fmt: skip
+            st.switch_page(image_card.GENERATE_PAGE)
+        if input_actions.takes_further(studio) and st.button(
+            t("image.refer_to"), key="detail_refer_to", icon=":material/library_add:", help=t("image.refer_to"),
+            type="tertiary", disabled=record.missing,
+        ):  # fmt: skip
+            input_actions.refer_to(studio, record)
             st.switch_page(image_card.GENERATE_PAGE)
         st.button(
             t("image.upscale"), key="detail_upscale", icon=":material/zoom_out_map:", help=t("image.upscale"),

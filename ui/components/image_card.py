@@ -100,8 +100,12 @@ def buttons(studio: Studio, record: ImageRecord) -> None:
         _icon(
             "push_pin", t("image.reuse_seed"), "reuse_seed", form_state.fill_form, {"generation.seed": record.request.seed}
         )
-        _icon("add_photo_alternate", t("image.start_from"), "start_from", input_actions.send_to_form, studio, record,
-              label=t("image.start_from_short"))  # fmt: skip
+        edits = input_actions.edits(studio)
+        _icon("add_photo_alternate", start_words(studio), "start_from", input_actions.send_to_form, studio, record,
+              label=t("image.edit_again") if edits else t("image.start_from_short"))  # fmt: skip
+        if input_actions.takes_further(studio):
+            _icon("library_add", t("image.refer_to"), "refer_to", input_actions.refer_to, studio, record,
+                  label=t("image.refer_to_short"))  # fmt: skip
         _icon("hd", t("image.hires"), "stage_hires", generate_actions.hires, studio, record, label=t("section.hires"))
         _icon("zoom_out_map", t("image.upscale"), "stage_upscale", input_actions.upscale, studio, record)
         download(studio, record, "download", quiet=True)
@@ -128,6 +132,11 @@ def buttons(studio: Studio, record: ImageRecord) -> None:
         ):
             st.switch_page(HISTORY_PAGE, query_params={"image": record.id})
         _icon("delete", t("history.trash"), "stage_trash", annotate.trash, studio, [record.id])
+
+
+def start_words(studio: Studio) -> str:
+    """Return what the button says that makes an image the source image: with a model that edits, that it is edited again."""
+    return t("image.edit_again") if input_actions.edits(studio) else t("image.start_from")
 
 
 def _icon(

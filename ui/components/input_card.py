@@ -101,7 +101,7 @@ def _selected(studio: Studio, image: str) -> None:
 
 
 def _references(studio: Studio) -> None:
-    """Show the further images that an edit by instruction refers to."""
+    """Show the further images that an edit by instruction refers to, in their order."""
     key = f"reference_files_{input_state.sources_version()}"
     most = len(REFERENCES)
 
@@ -109,19 +109,36 @@ def _references(studio: Studio) -> None:
         input_actions.keep_references(studio, [(file.getvalue(), file.name) for file in st.session_state[key]])
 
     st.file_uploader(t("inputs.more", most=most), FILES, accept_multiple_files=True, key=key, on_change=uploaded)
-    further = [digest for role, digest in input_state.sources().inputs.items() if role in REFERENCES]
+    custom_components.paste(
+        t("inputs.paste_further"), session.language(), key="paste_reference",
+        on_kept=lambda kept: input_actions.add_references(studio, [kept]),
+    )  # fmt: skip
+    further = input_state.edit_images()[1:]
+    for position, digest in enumerate(further, 1):
+        _reference(studio, position, digest)
     if further:
-        name = html.escape(t("inputs.further"))
-        images = (f'<img class="zd-source" src="{custom_components.input_url(one)}" alt="{name}">' for one in further)
-        with st.container(horizontal=True, vertical_alignment="center", key="references_row"):
-            st.html("".join(images))
-            st.button(
-                t("inputs.remove_further"),
-                key="remove_references",
-                icon=":material/close:",
-                on_click=input_state.set_references,
-                args=({},),
-            )
+        st.button(
+            t("inputs.remove_further"), key="remove_references", icon=":material/close:",
+            on_click=input_actions.remove_references, args=(range(1, 1 + most),),
+        )  # fmt: skip
+
+
+def _reference(studio: Studio, position: int, digest: str) -> None:
+    """Show a further image, with what moves it before the one above and what takes it out."""
+    name = t(f"lineage.{REFERENCES[position - 1]}")
+    with st.container(horizontal=True, vertical_alignment="center", key=f"reference_{position}"):
+        st.html(
+            f'<img class="zd-source" src="{custom_components.input_url(digest)}" alt="{html.escape(name)}">', width=72
+        )
+        st.caption(name)
+        st.button(
+            t("inputs.earlier"), key=f"earlier_{position}", icon=":material/arrow_upward:", help=t("inputs.earlier"),
+            type="tertiary", on_click=input_actions.move_up, args=(studio, position),
+        )  # fmt: skip
+        st.button(
+            t("inputs.remove_one"), key=f"remove_reference_{position}", icon=":material/close:",
+            help=t("inputs.remove_one"), type="tertiary", on_click=input_actions.remove_references, args=((position,),),
+        )  # fmt: skip
 
 
 def _inpaint(studio: Studio, masked: bool) -> None:

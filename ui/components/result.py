@@ -13,6 +13,7 @@ from ui import progress_poll
 from ui.actions import generate as generate_actions
 from ui.actions import studio_calls
 from ui.components import (
+    before_after,
     custom_components,
     error_card,
     image_card,
@@ -40,13 +41,18 @@ def draw(studio: Studio, snapshot: QueueSnapshot, mine: session_strip.Session, w
     generate_state.set_stage_image(image_id)
     for number, error in enumerate(page_state.errors()):
         error_card.draw(error, f"asked{number}", on_close=_close_errors)
-    tab = _tabs(job)
+    edited = _edited(studio, job, image_id)
+    tab = _tabs(job, edited is not None)
     if tab == generate_state.MASK:
         input_card.mask(studio, input_state.sources().inputs[IMAGE])
     elif tab == generate_state.BATCH and job is not None:
         custom_components.batch(
             job, job.request.num_images, t("stage.batch"), image_id, key="batch_grid", on_pick=_show_of_batch
         )
+    elif tab == generate_state.COMPARE and edited is not None:
+        before_after.draw(studio, edited)
+        with st.container(key="stage_actions"):
+            image_card.buttons(studio, edited)
     elif job is not None and job.state.active and not generate_state.shown_image():
         _forming(job)
     else:
@@ -87,12 +93,24 @@ def _image(studio: Studio, job: Job | None, mine: session_strip.Session) -> str 
     return mine.records[0].id if mine.records else None
 
 
-def _tabs(job: Job | None) -> str:
-    """Return the name of the tab that is shown: Batch and Mask only while there is one."""
+def _edited(studio: Studio, job: Job | None, image_id: str | None) -> ImageRecord | None:
+    """Return the image on the stage if it was made over a source image."""
+    if image_id is None or (job is not None and job.state.active and not generate_state.shown_image()):
+        return None
+    try:
+        record = studio.history.get(image_id)
+    except StudioError:  # the stage says so
+        return None
+    return record if before_after.applies(record) else None
+
+
+def _tabs(job: Job | None, edited: bool) -> str:
+    """Return the name of the tab that is shown: Batch, Mask, and Before / after only while there is one."""
     there = [
         generate_state.RESULT,
         *([generate_state.BATCH] if job is not None and job.request.num_images > 1 else []),
         *([generate_state.MASK] if IMAGE in input_state.sources().inputs else []),
+        *([generate_state.COMPARE] if edited else []),
     ]
     present = generate_state.stage_tab() if generate_state.stage_tab() in there else generate_state.RESULT
     pinned = bool(generate_state.shown_image()) and job is not None and job.state.active

@@ -28,7 +28,7 @@ _NOTE = "generate_note"
 
 LEVELS = BASIC, ADVANCED, EXPERT = ("basic", "advanced", "expert")
 LEVEL = "option_level"
-TABS = RESULT, BATCH, MASK = ("result", "batch", "mask")
+TABS = RESULT, BATCH, MASK, COMPARE = ("result", "batch", "mask", "compare")
 
 LIVE = "live_draft"  # session key of the switch
 _LIVE_ON = "live_draft_on"

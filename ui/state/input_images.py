@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import streamlit as st
 
@@ -10,6 +10,7 @@ from core.types import CONTROL, CONTROLS, IMAGE, MASK, REFERENCES, GenerationReq
 
 _SOURCES = "sources"
 _VERSION = "sources_version"
+_ORIGINS = "source_origins"  # digest -> the history id of the image that was kept under it
 _CONTROL = {role: f"control_image{role.removeprefix(CONTROL)}" for role in CONTROLS}  # role -> session key
 
 
@@ -20,7 +21,8 @@ def sources() -> InputSources:
 
 
 def start_from(digest: str, parent: str = "") -> None:
-    """Set the source image; the mask of the previous one is dropped."""
+    """Set the source image; mask and further images of the previous one are dropped."""
+    _remember(digest, parent)
     set_sources(InputSources({IMAGE: digest}, parent))
 
 
@@ -30,10 +32,28 @@ def set_mask(digest: str) -> None:
     st.session_state[_SOURCES] = InputSources({**others, **({MASK: digest} if digest else {})}, sources().parent)
 
 
-def set_references(further: Mapping[str, str]) -> None:
-    """Set the further images of an edit, by role and digest; {} for none."""
-    others = {role: known for role, known in sources().inputs.items() if role not in REFERENCES}
-    st.session_state[_SOURCES] = InputSources({**others, **further}, sources().parent)
+def edit_images() -> list[str]:
+    """Return the digests of the images of an edit in their order: the source image, then further ones."""
+    inputs = sources().inputs
+    return [inputs[role] for role in (IMAGE, *REFERENCES) if role in inputs]
+
+
+def set_edit_images(digests: Sequence[str], origin: str = "") -> None:
+    """Set the images of an edit in their order, at most four; the mask stays while the first one does.
+
+    `origin` is the history id of the last one, where it has one.
+    """
+    _remember(digests[-1], origin)
+    inputs, parent = sources().inputs, sources().parent
+    given = dict(zip((IMAGE, *REFERENCES), digests, strict=False))
+    if digests[0] == inputs.get(IMAGE):
+        return set_sources(InputSources({**given, **({MASK: inputs[MASK]} if MASK in inputs else {})}, parent))
+    set_sources(InputSources(given, st.session_state.get(_ORIGINS, {}).get(digests[0], "")))
+
+
+def _remember(digest: str, origin: str) -> None:
+    known = st.session_state.get(_ORIGINS, {})
+    st.session_state[_ORIGINS] = {**known, **({digest: origin} if origin else {})}
 
 
 def remove_sources() -> None:

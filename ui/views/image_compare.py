@@ -76,7 +76,8 @@ def _two(studio: Studio, first: ImageRecord, second: ImageRecord) -> None:
         label_visibility="collapsed", format_func={name: t(f"compare.{name}") for name in views}.__getitem__,
     )  # fmt: skip
     if view == "slider":
-        custom_components.slider(first, second, t("compare.slider"), key="compare_slider")
+        images = [(custom_components.image_url(one.id), one.request.prompt) for one in (first, second)]
+        custom_components.slider(images, first.width / first.height, t("compare.slider"), key="compare_slider")
     elif view == "beside":
         _side_by_side(studio, [first, second])
     else:

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import threading
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -14,7 +15,7 @@ from PIL import Image
 
 from core.errors import OptionError
 from core.server.a1111_request import ImageBody, TextBody, is_off, read_body
-from core.types import JobState
+from core.types import IMAGE, REFERENCES, JobState
 from tests.integration.jobs.harness import wait_for
 from tests.integration.server.live import Served
 
@@ -292,6 +293,21 @@ def test_resize_mode_lays_the_image_over_the_size(served: Served, call: Any, mod
     call("img2img", {**SMALL, "width": 128, "height": 64, "init_images": [encoded(image)], "resize_mode": mode})
     stored = Image.open(served.studio.input_images.file(served.studio.queue.recent(1)[0].request.inputs["image"]))
     assert stored.size == (128, 64) and stored.getpixel((2, 2)) == left and stored.getpixel((125, 60)) == (0, 0, 255)
+
+
+def test_several_images_go_to_a_model_that_edits_them(
+    served: Served, call: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = [encoded(Image.new("RGB", (64, 64), (60 * k, 0, 0))) for k in range(5)]
+    told = call("img2img", {**SMALL, "init_images": images[:2]})
+    assert told.status_code == 422 and "one image" in told.text
+    edits = replace(served.studio.catalog.find("demo"), inputs=(IMAGE, *REFERENCES))
+    monkeypatch.setattr(type(served.studio.catalog), "find", lambda self, model: edits)
+    assert call("img2img", {**SMALL, "init_images": images[:3]}).status_code == 200
+    inputs = served.studio.queue.recent(1)[0].request.inputs
+    assert list(inputs) == ["image", "image_2", "image_3"] and len(set(inputs.values())) == 3
+    told = call("img2img", {**SMALL, "init_images": images})
+    assert told.status_code == 422 and "1 - 4 images" in told.text
 
 
 def test_base64_with_line_breaks_and_a_data_url_is_read(call: Any) -> None:
