@@ -36,6 +36,7 @@ _LIKE = {
     "unet": "transformer",
     CONTROLNET: "transformer",
     "text_encoder_2": "text_encoder",
+    "siglip": "text_encoder",  # it encodes source images for the transformer
 }  # part -> the one whose options it has
 _RULES = {"use_safetensors": True, "local_files_only": True, "trust_remote_code": False}
 PACKED_TOKENIZER = "tokenizer.json.xz"

@@ -34,9 +34,10 @@ def file_of(colour):
     return {"name": f"{colour}.png", "mimeType": "image/png", "buffer": data.getvalue()}
 
 
-def newest(address):
-    with urllib.request.urlopen(f"{address}/api/v1/images?limit=1", timeout=30) as answer:
-        return json.load(answer)["images"][0]
+def request_of(address, image_id):
+    """Return the request that an image was made by, as its record has it."""
+    with urllib.request.urlopen(f"{address}/api/v1/images/{image_id}/record", timeout=30) as answer:
+        return json.load(answer)["request"]
 
 
 def test_edits_with_two_further_images_make_a_chain_with_a_branch(klein, browser):
@@ -49,10 +50,10 @@ def test_edits_with_two_further_images_make_a_chain_with_a_branch(klein, browser
     expect(source.locator(".st-key-reference_2 img")).to_be_visible()
 
     first = edited(page, "make the left half red")
-    record = newest(klein)
-    assert (record["request"]["width"], record["request"]["height"]) == (320, 160)
-    assert record["request"]["prompt"] == "make the left half red"
-    assert list(record["request"]["inputs"]) == ["image", "image_2", "image_3"]
+    asked = request_of(klein, first)
+    assert (asked["width"], asked["height"]) == (320, 160), "the size of the source image"
+    assert asked["prompt"] == "make the left half red"
+    assert sorted(asked["inputs"]) == ["image", "image_2", "image_3"]
     stage = page.locator(".st-key-stage")
     compare(page)
     divider = stage.locator(".st-key-before_after input[type=range]")
@@ -61,7 +62,7 @@ def test_edits_with_two_further_images_make_a_chain_with_a_branch(klein, browser
 
     again(page)
     second = edited(page, "add snow")
-    assert newest(klein)["request"]["parent"] == first
+    assert request_of(klein, second)["parent"] == first
     compare(page)
     expect(stage).to_contain_text("The image it was made from")
     stage.locator(".st-key-parent button").first.click()
@@ -69,7 +70,7 @@ def test_edits_with_two_further_images_make_a_chain_with_a_branch(klein, browser
 
     again(page)
     third = edited(page, "at night")
-    assert newest(klein)["request"]["parent"] == first and len({first, second, third}) == 3
+    assert request_of(klein, third)["parent"] == first and len({first, second, third}) == 3
     compare(page)
     expect(stage).to_contain_text("Branches, made from the same images: 1")
     page.close()

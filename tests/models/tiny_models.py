@@ -39,6 +39,9 @@ from transformers import (
     Qwen2VLImageProcessorPil,
     Qwen3Config,
     Qwen3ForCausalLM,
+    Siglip2ImageProcessorPil,
+    Siglip2VisionConfig,
+    Siglip2VisionModel,
 )
 
 from core.models.model_paths import EMBEDDED
@@ -211,7 +214,7 @@ def _qwen_tokenizer() -> Qwen2TokenizerFast:
 Z_IMAGE_SHAPE = {"dim": 32, "n_heads": 2, "n_kv_heads": 2, "n_refiner_layers": 2, "norm_eps": 1e-5, "qk_norm": True}
 
 
-def z_image(folder: Path, layers: int = 10) -> Path:
+def z_image(folder: Path, layers: int = 10, **more: object) -> Path:
     """Return the embedded model with another, tiny transformer."""
     torch.manual_seed(0)
     shutil.copytree(EMBEDDED, folder, ignore=lambda parent, names: {"preview.safetensors"} | {
@@ -223,7 +226,25 @@ def z_image(folder: Path, layers: int = 10) -> Path:
         in_channels=16,
         axes_dims=[4, 6, 6],
         axes_lens=[1536, 512, 512],
+        **more,
     ).save_pretrained(folder / "transformer")
+    return folder
+
+
+def z_image_omni(folder: Path) -> Path:
+    """Return a ZImageOmniPipeline: the parts of `z_image`, and SigLIP 2."""
+    width = 16
+    z_image(folder, 2, siglip_feat_dim=width)
+    size = {"hidden_size": width, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
+    Siglip2VisionModel(Siglip2VisionConfig(**size, num_patches=16)).save_pretrained(folder / "siglip")
+    Siglip2ImageProcessorPil(max_num_patches=16).save_pretrained(folder / "siglip_processor")
+    index = json.loads((folder / "model_index.json").read_text())
+    changed = {
+        "_class_name": "ZImageOmniPipeline",
+        "siglip": ["transformers", "Siglip2VisionModel"],
+        "siglip_processor": ["transformers", "Siglip2ImageProcessor"],
+    }
+    (folder / "model_index.json").write_text(json.dumps(index | changed))
     return folder
 
 

@@ -6,7 +6,7 @@ A new family is a new folder; nothing here or elsewhere lists them.
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -38,5 +38,5 @@ DEFAULT = next(family for family in FAMILIES.values() if family.default)  # for 
 def backend_of(pipeline: str) -> Backend:
     """Return the code that runs models of this pipeline class. Imports torch."""
     family = FAMILIES[pipeline]
-    backend: type[Backend] = import_module(f"{__name__}.{family.folder}.backend").BACKEND
+    backend: Callable[[Family], Backend] = import_module(f"{__name__}.{family.folder}.backend").BACKEND
     return backend(family)

@@ -16,7 +16,7 @@ from safetensors import safe_open
 from torch import nn
 
 from core.config.options import SCHEMA
-from core.config.schema import AUTO, TakesEffect
+from core.config.schema import TakesEffect
 from core.config.typed_settings import Options
 from core.errors import InputCombinationError
 from core.i18n import localize
@@ -35,8 +35,10 @@ from core.inference.img2img import Canvas, Inputs
 from core.inference.part_reading import account
 from core.inference.weight_reading import read_tensors
 from core.models.families.backend import Backend, OnProgress, PromptEmbeds, Report, Step, network_of
-from core.models.families.base import CONTROLNET
+from core.models.families.base import CONTROLNET, Family
 from core.models.families.z_image import half_precision
+from core.models.families.z_image.omni import OmniBackend
+from core.models.families.z_image.steps import ZImageSteps
 from core.models.single_file import storage_of
 from core.models.token_counter import LIMIT, count_templated, cut_decision
 from core.models.weight_files import read_header
@@ -50,7 +52,7 @@ LIVE_OPTIONS = tuple(
 )
 
 
-class ZImageBackend(Backend):
+class ZImageBackend(ZImageSteps):
     """Z-Image, with and without a ControlNet.
 
     The ControlNet borrows most of its layers from the transformer; its own control layers, and the positions of its tokens,
@@ -160,11 +162,6 @@ class ZImageBackend(Backend):
             decisions=(*model.decisions, *selected, *(choice for choice in (compiled, why) if choice)),
         )
 
-    def shift(self, model: LoadedModel, options: Mapping[str, Any]) -> float:
-        """Return the shift that is set, or the model's own."""
-        wanted = Options(options).scheduler.shift
-        return float(model.scheduler.config.shift if wanted == AUTO else wanted)
-
     # -- 3. an image ---------------------------------------------------------------------------------------------------
 
     def encode(self, model: LoadedModel, request: GenerationRequest, inputs: Inputs) -> PromptEmbeds:
@@ -189,10 +186,6 @@ class ZImageBackend(Backend):
                 raise InputCombinationError(role=MASK, problem=problem)
         return super().pipeline_for(pipeline, canvas)
 
-    def latents_dtype(self, embeds: PromptEmbeds) -> torch.dtype:
-        """Return float32, in which Z-Image keeps latents."""
-        return torch.float32
-
     def embeds_arguments(self, embeds: PromptEmbeds) -> dict[str, Any]:
         """Return the embeds as lists with a tensor for each image."""
         return {"prompt_embeds": embeds.positive, "negative_prompt_embeds": embeds.negative}
@@ -200,13 +193,6 @@ class ZImageBackend(Backend):
     def next_embeds(self, embeds: PromptEmbeds) -> dict[str, Any]:
         """Return both lists of embeds for the pipeline's callback."""
         return {"prompt_embeds": list(embeds.positive)}
-
-    def extra_arguments(self, request: GenerationRequest) -> dict[str, Any]:
-        """Return the arguments of CFG normalization and truncation."""
-        return {
-            "cfg_normalization": Options(request.options).cfg.normalization,
-            "cfg_truncation": Options(request.options).cfg.truncation,
-        }
 
     @contextmanager
     def running(self, model: LoadedModel, pipeline: Any, request: GenerationRequest) -> Iterator[None]:
@@ -236,12 +222,6 @@ class ZImageBackend(Backend):
 
         return on_step
 
-    def decode(self, vae: Any, latents: torch.Tensor) -> torch.Tensor:
-        """Decode (1, 16, h, w) normalised latents to (1, 3, 8 h, 8 w)."""
-        scaled = latents.to(vae.dtype) / vae.config.scaling_factor + vae.config.shift_factor
-        pixels: torch.Tensor = vae.decode(scaled, return_dict=False)[0]
-        return pixels
-
     # -- 4. the record -------------------------------------------------------------------------------------------------
 
     def effective(self, model: LoadedModel, request: GenerationRequest) -> dict[str, Any]:
@@ -261,7 +241,11 @@ class ZImageBackend(Backend):
         return (*super().decisions(model, request), *selected)
 
 
-BACKEND = ZImageBackend
+def _backend(family: Family) -> Backend:
+    return OmniBackend(family) if family.edits else ZImageBackend(family)
+
+
+BACKEND = _backend
 
 
 # -- attention and compilation -----------------------------------------------------------------------------------------

@@ -13,7 +13,9 @@ from core.i18n import localize
 from core.models.families.base import (
     CLIP_ONLY,
     CONTROLNET,
+    NO_CONTROLNET,
     NO_OWN_CONTROLNET,
+    PLAIN_CANNOT,
     ControlNetUse,
     Family,
     Part,
@@ -25,7 +27,7 @@ from core.models.families.base import (
 from core.models.families.z_image import layout, text_encoder_layout
 from core.models.families.z_image.lora_names import LORA
 from core.models.identify import LLAMA_CPP, Component, components_of
-from core.types import CONTROL, IMAGE, MASK
+from core.types import CONTROL, IMAGE, MASK, REFERENCES
 
 PATCH = 16  # pixels of a token's side: 8 of the VAE times a patch of 2
 POSITIONS_LIMIT = 512  # tokens of a side in the published models, for a folder that can't be read
@@ -72,7 +74,7 @@ class ZImage(Family):
                 return None
             return Single(self.pipeline, (CONTROLNET,), control.shape[:1], components=found)
         if "transformer" not in found or found["transformer"].family != self.label:
-            return None
+            return None  # Omni's has no published layout yet
         prefix = found["transformer"].prefix
         own = {name.removeprefix(prefix): one for name, one in tensors.items() if name.startswith(prefix)}
         parts = tuple(part for part in self.weighty if part in found)
@@ -186,4 +188,31 @@ _CONTROL = with_controlnet(
     takes_strength=False,
     inputs=(CONTROL, IMAGE, MASK),
 )
-FAMILIES = (_PLAIN, _CONTROL)
+_OMNI = replace(
+    _PLAIN,
+    pipeline="ZImageOmniPipeline",
+    label="Z-Image Omni",
+    parts={
+        **_PLAIN.parts,
+        "siglip": Part("transformers", ("Siglip2VisionModel",)),
+        "siglip_processor": Part(
+            "transformers", ("Siglip2ImageProcessor", "Siglip2ImageProcessorFast"), "preprocessor_config.json", weights=False
+        ),
+    },
+    steps=50,
+    cfg_scale=6.0,
+    img2img=None,
+    inpaint=None,
+    takes_strength=False,
+    cannot={
+        **{key: reason for key, reason in PLAIN_CANNOT.items() if key not in ("cfg.", "scheduler.shift")},
+        "img2img.denoising_strength": localize("models.families.base.edits"),
+        "hires.": localize("models.families.base.no_img2img"),
+        "generation.short_prompt_steps": localize("models.families.base.no_short_prompt"),
+        "controlnet.": NO_CONTROLNET,
+    },
+    inputs=(IMAGE, MASK, *REFERENCES),  # an edit is taken within the mask
+    frame=None,
+    default=False,
+)
+FAMILIES = (_PLAIN, _CONTROL, _OMNI)

@@ -1,0 +1,90 @@
+"""Run Z-Image-Omni: images from text, and edits of one to four images, which SigLIP 2 and the VAE both see."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from diffusers.utils.torch_utils import randn_tensor
+from transformers.models.siglip2.image_processing_pil_siglip2 import Siglip2ImageProcessorPil
+
+from core.inference import precision, variety
+from core.inference.img2img import Canvas, Inputs
+from core.models.families.backend import PromptEmbeds, Start
+from core.models.families.z_image.steps import ZImageSteps
+from core.models.token_counter import LIMIT, count_templated, cut_decision
+from core.types import IMAGE, REFERENCES, Decision, GenerationRequest
+
+if TYPE_CHECKING:
+    from core.inference.pipeline_loader import LoadedModel
+
+_AFTER_IMAGES = ("<|vision_end|>", "<|im_end|>\n<|im_start|>assistant\n<|vision_start|>")  # around the prompt of an edit
+
+
+class OmniBackend(ZImageSteps):
+    """ZImageOmniPipeline. The prompt of an edit is encoded in pieces, between which the transformer gets the images."""
+
+    def parts_of(self, folder: Path) -> dict[str, Any]:
+        """Return the image processor of SigLIP 2 for Pillow, which needs no torchvision."""
+        read = Siglip2ImageProcessorPil.from_pretrained(folder / "siglip_processor", local_files_only=True)
+        return {"siglip_processor": read}
+
+    def encode(self, model: LoadedModel, request: GenerationRequest, inputs: Inputs) -> PromptEmbeds:
+        """Encode both prompts; `positive` and `negative` are their pieces, (tokens, width) each."""
+        images = sum(role in inputs for role in (IMAGE, *REFERENCES))
+        positive, negative = model.pipeline.encode_prompt(
+            prompt=request.prompt,
+            negative_prompt=request.negative_prompt,
+            do_classifier_free_guidance=request.guided,
+            device=model.pipeline._execution_device,
+            max_sequence_length=request.options[LIMIT],
+            num_condition_images=images,
+        )
+        pieces = [*positive[0], *(negative[0] if negative else ())]
+        precision.check_embeds(pieces)
+        return PromptEmbeds(positive[0], negative[0] if negative else None, self._cut_off(model, request, images))
+
+    def _cut_off(self, model: LoadedModel, request: GenerationRequest, images: int) -> tuple[Decision, ...]:
+        """Say what the text encoder is not given of each prompt."""
+        around = _AFTER_IMAGES if images else self.family.template
+        found: tuple[Decision, ...] = ()
+        for prompt in (request.prompt, *((request.negative_prompt,) if request.guided else ())):
+            text = prompt.join(around)
+            offsets = model.pipeline.tokenizer(text, verbose=False, return_offsets_mapping=True).offset_mapping
+            counted = count_templated(text, prompt, offsets, request.options[LIMIT])
+            found += cut_decision(LIMIT, prompt is not request.prompt, counted)
+        return found
+
+    def prepare_latents(
+        self, model: LoadedModel, request: GenerationRequest, embeds: PromptEmbeds, canvas: Canvas
+    ) -> Start:
+        """Return noise (1, 16, height / 8, width / 8) for every image; source images are conditions beside it."""
+        generator = torch.Generator("cpu").manual_seed(request.seed)
+        pipeline, (width, height) = model.pipeline, canvas.size
+        shape = (1, pipeline.transformer.config.in_channels, height // 8, width // 8)
+        dtype = self.latents_dtype(embeds)
+        noise = randn_tensor(shape, generator=generator, device=pipeline._execution_device, dtype=dtype)
+        return Start(canvas, generator, variety.varied_noise(noise, request.options))
+
+    def pipeline_for(self, pipeline: Any, canvas: Canvas) -> Any:
+        """Return the same pipeline, which edits as well."""
+        return pipeline
+
+    def start_arguments(self, start: Start) -> dict[str, Any]:
+        """Return the noise and the source images: the first as it is laid into the size, further ones as they are."""
+        canvas = start.canvas
+        further = [canvas.inputs[role] for role in REFERENCES if role in canvas.inputs]
+        images = {} if canvas.image is None else {"image": [canvas.image, *further]}
+        return {
+            "width": canvas.size[0],
+            "height": canvas.size[1],
+            "generator": start.generator,
+            "latents": start.noise,
+            **images,
+        }
+
+    def embeds_arguments(self, embeds: PromptEmbeds) -> dict[str, Any]:
+        """Return the pieces of each prompt, as a list for each image of the batch."""
+        negative = [list(embeds.negative)] if embeds.negative else None
+        return {"prompt_embeds": [list(embeds.positive)], "negative_prompt_embeds": negative}
