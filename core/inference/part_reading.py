@@ -123,6 +123,8 @@ def _by_own_names(
         if any(target not in shapes for target in found):
             notes.append(name)
             continue
+        if family.halves_swapped(component, name.removeprefix(component.prefix)):
+            tensor = torch.cat(dequantised(tensor, dtype).chunk(2)[::-1])
         for index, target in enumerate(found):
             piece = tensor if len(found) == 1 else rows(tensor, index, len(found))
             piece = piece if _is_multiplied(target, shapes[target]) else dequantised(piece, dtype)

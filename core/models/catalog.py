@@ -44,6 +44,7 @@ from core.models.single_file import (
     itself,
     lacking,
     look_into,
+    pipeline_with,
 )
 from core.models.validation import check_place, problem
 from core.models.weight_files import folder_state
@@ -321,7 +322,7 @@ class Catalog:
     ) -> ModelInfo:
         base, frame, parts = files[1:] if files else (None, None, ())
         folder = frame or base or path
-        family = FAMILIES[single.pipeline] if single else _family(entry, folder)
+        family = FAMILIES[pipeline_with(single, base)] if single else _family(entry, folder)
         memory = entry.memory_bytes or entry.download_bytes
         if files is not None and error is None:
             memory = memory_bytes(files)

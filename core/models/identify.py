@@ -131,6 +131,18 @@ def _single_stream_control(tensors: Tensors) -> Component | None:
     return Component(CONTROLNET, "Z-Image", found.partition("control_all_x_embedder.")[0], DIFFUSERS)
 
 
+def _two_streams(tensors: Tensors) -> Component | None:
+    """Return FLUX.2 in its publisher's names or diffusers', and Qwen-Image, which has the same names everywhere."""
+    for ending, layout in (("lin.weight", ORIGINAL), ("linear.weight", DIFFUSERS)):
+        prefix = _prefix(tensors, f"double_stream_modulation_img.{ending}")
+        if prefix is not None:
+            return Component(TRANSFORMER, "FLUX.2", prefix, layout)
+    prefix = _prefix(tensors, "txt_norm.weight")
+    if prefix is None or f"{prefix}transformer_blocks.0.img_mod.1.weight" not in tensors:
+        return None
+    return Component(TRANSFORMER, "Qwen-Image", prefix, DIFFUSERS)
+
+
 def _u_net(tensors: Tensors) -> Component | None:
     """Return a U-Net in the names of its first authors (A1111, ComfyUI) or in diffusers' own."""
     prefix = _prefix(tensors, "input_blocks.0.0.weight")
@@ -217,7 +229,7 @@ def _t5(tensors: Tensors) -> Component | None:
 
 
 _DETECTORS: tuple[Callable[[Tensors], Component | None], ...] = (
-    _single_stream, _single_stream_control, _u_net, _qwen, _clip, _clip_g, _t5, _vae,
+    _single_stream, _single_stream_control, _two_streams, _u_net, _qwen, _clip, _clip_g, _t5, _vae,
 )  # fmt: skip
 
 # -- everything else, called what it is --------------------------------------------------------------------------------

@@ -131,11 +131,20 @@ def _storage(path: Path, _unchanged: tuple[int, int]) -> Scheme:
 def fits_base(folder: Path, single: Single, frame: Path | None = None) -> bool:
     """Return True when `folder` can be its base: a model of the same family and shape; of a checkpoint with its frame."""
     try:
-        family = family_of(frame or folder, "")
-        plain = FAMILIES[single.pipeline].plain or single.pipeline
-        return family.pipeline == plain and _shape_of(frame or folder, single, family) == single.shape
+        family, own = family_of(frame or folder, ""), FAMILIES[single.pipeline]
+        fits = family.pipeline in (own.plain or single.pipeline, *own.kin)
+        return fits and _shape_of(frame or folder, single, family) == single.shape
     except ModelFileError:
         return False
+
+
+def pipeline_with(single: Single, base: Path | None) -> str:
+    """Return the pipeline class that a single file makes with its base, see Family.kin."""
+    kin = FAMILIES[single.pipeline].kin
+    if base is None or not kin or not base.is_dir():
+        return single.pipeline
+    named = read_json(base, "model_index.json", "").get("_class_name")
+    return str(named) if named in kin else single.pipeline
 
 
 # -- what it is --------------------------------------------------------------------------------------------------------

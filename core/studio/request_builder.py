@@ -34,7 +34,7 @@ from core.inference.detection import KEY as DETECTOR
 from core.inference.detection import NONE as NO_DETECTOR
 from core.inference.detection import detect, detectors, painted_boxes
 from core.inference.img2img import fitted, laid
-from core.inference.resolution import fitting_size, size_to_render
+from core.inference.resolution import SMALLEST_SIDE, fitting_size, size_to_render
 from core.models.catalog import Catalog
 from core.models.controlnet_library import PREPROCESSOR_FOLDER, ControlNetLibrary, DepthLibrary, PoseLibrary
 from core.models.embedding_library import EmbeddingLibrary
@@ -164,7 +164,8 @@ class RequestBuilder:
         """Return the request with the input images of `sources`. `values` are those that it was made of, see `new`.
 
         Where neither they nor the settings give a size, it is that of the image with what is added around it, or, where that is
-        too large for the model and generated as a whole, its aspect ratio at the model's own area.
+        too large for the model and generated as a whole, its aspect ratio at the model's own area. An edit by instruction has the
+        size of its image up to the longest side that the model generates.
 
         Raises:
             InputCombinationError: an input image does not exist or does not fit.
@@ -184,7 +185,8 @@ class RequestBuilder:
         native = model.default_width * model.default_height
         own = self._input_images.size(request.inputs[IMAGE])
         size = inpaint.extended_size(own, request.options)
-        keeps_scale = size != own and max(size) <= model.max_side  # what is extended, stays as it is
+        edits = REFERENCES[0] in model.inputs and min(size) >= SMALLEST_SIDE  # an edit has the size of its source
+        keeps_scale = (size != own or edits) and max(size) <= model.max_side  # what is extended, stays as it is
         if not (keeps_scale or inpaint.is_partial(request)):
             size = fitting_size(size, native, model.size_multiple, model.max_side)
         return self._detected(replace(request, width=size[0], height=size[1]))

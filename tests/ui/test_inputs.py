@@ -138,6 +138,11 @@ def test_an_edit_is_shown_over_its_source_with_its_chain_and_branches(studio, op
     assert "oldest first" not in all_text(page), "there is nothing to compare it with"
 
 
+def test_an_edit_has_the_size_of_its_source(studio, open_page, edits):
+    with_image(open_page, png((704, 448))).button(key="generate").click().run()
+    assert (only(studio).width, only(studio).height) == (704, 448)
+
+
 def test_what_is_no_image_is_told_and_nothing_changes(studio, open_page):
     page = with_image(open_page, b"no image")
     assert "mine.png cannot be used" in all_text(page)

@@ -151,6 +151,7 @@ class Family:
     `cannot`: prefix of an option's key -> the reason why the option does nothing here.
     `arguments`: for the constructors of the pipeline and of its img2img and inpaint classes.
     `plain`: of a family with a ControlNet, the pipeline class that has all other parts.
+    `kin`: the pipeline classes whose single files can't be told from this one's; the base decides which it is.
     """
 
     folder: str
@@ -180,6 +181,7 @@ class Family:
     template: tuple[str, str] = ("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n")
     controlnet: ControlNetUse | None = None
     plain: str | None = None
+    kin: tuple[str, ...] = ()
     checkpoint: CheckpointLayout | None = None
     frame: Path | None = None  # a shipped folder without weights, which says how the published model is built
     default: bool = False  # exactly one family: assumed for models that are not downloaded and say nothing
@@ -271,6 +273,10 @@ class Family:
     def weight_names(self, component: Component, name: str) -> tuple[str, ...]:
         """Return the names of its class for a stored tensor without its prefix: several for parts of equal rows, () for none."""
         return (name,)
+
+    def halves_swapped(self, component: Component, name: str) -> bool:
+        """Return True for a stored tensor whose lower half of rows comes first in its class."""
+        return False
 
     def fits_part(self, component: Component) -> bool:
         """Return True when a part that lies in a file of its own can be this family's, as far as its kind tells."""

@@ -11,8 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from core.i18n import localize
-from core.models.families.base import NO_CONTROLNET, PLAIN_CANNOT, Family, Part, Text, read_config
+from core.models.families.base import (
+    NO_CONTROLNET,
+    PLAIN_CANNOT,
+    Family,
+    Part,
+    Single,
+    Tensors,
+    Text,
+    read_config,
+)
+from core.models.families.flux2 import layout
 from core.models.families.flux2.lora_names import LORA
+from core.models.identify import TRANSFORMER, Component, components_of
 from core.types import IMAGE, MASK, REFERENCES
 
 PATCH = 16  # px of a token's side: 8 of the VAE times a patch of 2
@@ -57,7 +68,34 @@ class Flux2(Family):
         keys = ("num_attention_heads", "attention_head_dim", "num_layers", "num_single_layers", "joint_attention_dim")
         return tuple(config.get(key) or 0 for key in keys)
 
+    def detect_file(self, tensors: Tensors) -> Single | None:
+        """Recognise a transformer without guidance, by the publisher's names or diffusers'; that of [dev] has guidance."""
+        found = {one.part: one for one in components_of(tensors) if one.family == FAMILY}
+        if TRANSFORMER not in found:
+            return None
+        prefix = found[TRANSFORMER].prefix
+        own = {name.removeprefix(prefix): one for name, one in tensors.items() if name.startswith(prefix)}
+        if any(name.startswith(("guidance_in.", "time_guidance_embed.guidance_embedder.")) for name in own):
+            return None
+        try:
+            return Single(self.pipeline, (TRANSFORMER,), layout.shape_of(own), components=found)
+        except (KeyError, ValueError):  # a layer that tells the shape is not there
+            return None
 
+    def expected_weights(self, component: Component, config: Mapping[str, Any]) -> Mapping[str, tuple[int, ...]] | None:
+        """Return the expected shapes of the transformer."""
+        return layout.expected(config) if component.part == TRANSFORMER else None
+
+    def weight_names(self, component: Component, name: str) -> tuple[str, ...]:
+        """Return the diffusers names of a transformer's weight in the publisher's names."""
+        return layout.targets(name) if component.part == TRANSFORMER else (name,)
+
+    def halves_swapped(self, component: Component, name: str) -> bool:
+        """Return True for the modulation of the last layer, in the publisher's names."""
+        return component.part == TRANSFORMER and name.startswith(layout.SWAPPED)
+
+
+FAMILY = "FLUX.2"  # what a file's transformer is called
 _ATTENTION = ("num_attention_heads", "attention_head_dim", "num_layers", "num_single_layers")
 
 KLEIN = Flux2(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from core.models.families.base import LORA_PREFIXES, Alias, LoraNames, LoraPart, Modules, Shape
 
-_DOUBLE = {  # diffusers' segment of a block with two streams -> the original one
+DOUBLE = {  # diffusers' segment of a block with two streams -> the original one
     "attn.to_out.0": "img_attn.proj",
     "attn.to_add_out": "txt_attn.proj",
     "ff.linear_in": "img_mlp.0",
@@ -15,8 +15,8 @@ _DOUBLE = {  # diffusers' segment of a block with two streams -> the original on
     "ff_context.linear_in": "txt_mlp.0",
     "ff_context.linear_out": "txt_mlp.2",
 }
-_SINGLE = {"attn.to_qkv_mlp_proj": "linear1", "attn.to_out": "linear2"}
-_OUTER = {
+SINGLE = {"attn.to_qkv_mlp_proj": "linear1", "attn.to_out": "linear2"}
+OUTER = {
     "x_embedder": "img_in",
     "context_embedder": "txt_in",
     "proj_out": "final_layer.linear",
@@ -26,7 +26,7 @@ _OUTER = {
     "double_stream_modulation_txt.linear": "double_stream_modulation_txt.lin",
     "single_stream_modulation.linear": "single_stream_modulation.lin",
 }
-_FUSED = {  # the original layer -> those of diffusers whose rows it stacks
+FUSED = {  # the original layer -> those of diffusers whose rows it stacks
     "img_attn.qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
     "txt_attn.qkv": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"),
 }
@@ -37,16 +37,16 @@ _ORIGINAL = re.compile(r"(single|double)_blocks\.(\d+)\.(.+)$")
 def _aliases(modules: Modules) -> Iterator[Alias]:
     for name, shape in modules.items():
         yield Alias(name, name)
-        if name in _OUTER:
-            yield Alias(_OUTER[name], name)
+        if name in OUTER:
+            yield Alias(OUTER[name], name)
         block = _BLOCK.match(name)
         if block is None:
             continue
         single, number, inner = block[1], block[2], block[3]
-        original = (_SINGLE if single else _DOUBLE).get(inner)
+        original = (SINGLE if single else DOUBLE).get(inner)
         if original is not None:
             yield Alias(f"{'single' if single else 'double'}_blocks.{number}.{original}", name)
-        for fused, parts in _FUSED.items():
+        for fused, parts in FUSED.items():
             if not single and inner in parts:
                 begin = parts.index(inner) * shape[0]
                 yield Alias(f"double_blocks.{number}.{fused}", name, (begin, begin + shape[0]))
@@ -54,7 +54,7 @@ def _aliases(modules: Modules) -> Iterator[Alias]:
 
 def _plain(modules: Modules) -> Modules:
     found: dict[str, Shape] = {}
-    outer = {original: own for own, original in _OUTER.items()}
+    outer = {original: own for own, original in OUTER.items()}
     for name, shape in modules.items():
         name = re.sub(r"^(model\.)?diffusion_model\.", "", name)
         block = _ORIGINAL.match(name)
@@ -62,11 +62,11 @@ def _plain(modules: Modules) -> Modules:
             found[outer.get(name, name)] = shape
             continue
         prefix = f"{'single_' if block[1] == 'single' else ''}transformer_blocks.{block[2]}."
-        if block[3] in _FUSED:
+        if block[3] in FUSED:
             third = (shape[0] // 3, *shape[1:])
-            found |= {prefix + part: third for part in _FUSED[block[3]]}
+            found |= {prefix + part: third for part in FUSED[block[3]]}
             continue
-        segments = _SINGLE if block[1] == "single" else _DOUBLE
+        segments = SINGLE if block[1] == "single" else DOUBLE
         own = next((own for own, original in segments.items() if original == block[3]), block[3])
         found[prefix + own] = shape
     return found

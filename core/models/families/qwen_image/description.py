@@ -11,8 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from core.i18n import localize
-from core.models.families.base import NO_CONTROLNET, PLAIN_CANNOT, Family, Part, Text, read_config
+from core.models.families.base import (
+    NO_CONTROLNET,
+    PLAIN_CANNOT,
+    Family,
+    Part,
+    Single,
+    Tensors,
+    Text,
+    read_config,
+)
+from core.models.families.qwen_image import layout
 from core.models.families.qwen_image.lora_names import LORA
+from core.models.identify import TRANSFORMER, Component, components_of
 from core.types import IMAGE, MASK, REFERENCES
 
 PATCH = 16  # px of a token's side: 8 of the VAE times a patch of 2
@@ -58,7 +69,24 @@ class QwenImage(Family):
         """Return heads and their width, blocks, and the width of the prompt embeds."""
         return tuple(config.get(key) or 0 for key in (*_ATTENTION, "joint_attention_dim"))
 
+    def detect_file(self, tensors: Tensors) -> Single | None:
+        """Recognise a transformer; that of an edit model has the same names and shapes."""
+        found = {one.part: one for one in components_of(tensors) if one.family == FAMILY}
+        if TRANSFORMER not in found:
+            return None
+        prefix = found[TRANSFORMER].prefix
+        own = {name.removeprefix(prefix): one for name, one in tensors.items() if name.startswith(prefix)}
+        try:
+            return Single(self.pipeline, (TRANSFORMER,), layout.shape_of(own), components=found)
+        except (KeyError, ValueError):  # a layer that tells the shape is not there
+            return None
 
+    def expected_weights(self, component: Component, config: Mapping[str, Any]) -> Mapping[str, tuple[int, ...]] | None:
+        """Return the expected shapes of the transformer."""
+        return layout.expected(config) if component.part == TRANSFORMER else None
+
+
+FAMILY = "Qwen-Image"  # what a file's transformer is called
 QWEN_IMAGE = QwenImage(
     folder="qwen_image",
     pipeline="QwenImagePipeline",
@@ -84,6 +112,7 @@ QWEN_IMAGE = QwenImage(
     template=("", "<|im_end|>\n<|im_start|>assistant\n"),  # what is before is not given to the transformer
     cannot=_CANNOT,
     inputs=(IMAGE, MASK),
+    kin=("QwenImageEditPlusPipeline",),
 )
 EDIT = replace(
     QWEN_IMAGE,
@@ -99,6 +128,7 @@ EDIT = replace(
     takes_strength=False,
     inputs=(IMAGE, MASK, *REFERENCES),  # an edit is taken within the mask
     needs=(IMAGE,),
+    kin=(),
     cannot={
         **_CANNOT,
         "img2img.denoising_strength": localize("models.families.base.edits"),
