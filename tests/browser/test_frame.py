@@ -14,7 +14,10 @@ expect.set_options(timeout=PATIENCE)
 SIGNALS = """() => {
   window.told = [];
   window.Notification = class { static permission = "granted"; constructor(title, { body }) { window.told.push(body); } };
-  localStorage.setItem("zd-notify", "on");
+  window.rung = 0;
+  const real = window.AudioContext;
+  window.AudioContext = class extends real { constructor() { super(); window.rung += 1; } };
+  for (const name of ["zd-notify", "zd-sound"]) localStorage.setItem(name, "on");
 }"""
 
 
@@ -32,8 +35,8 @@ def test_the_window_tells_the_progress_the_count_and_the_end(app, browser):
     finished_image(page)
     expect(page).to_have_title("Generate · Z Darkroom")
     expect(page.locator("a[href$='/queue'][data-zd-count='']").first).to_be_visible()
-    assert page.evaluate("window.told") == ["Your jobs have ended."]
-    page.evaluate("localStorage.removeItem('zd-notify')")
+    assert page.evaluate("[window.told, window.rung]") == [["Your jobs have ended."], 1]
+    page.evaluate("['zd-notify', 'zd-sound'].forEach((name) => localStorage.removeItem(name))")
     page.close()
 
 

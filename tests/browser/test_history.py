@@ -242,6 +242,8 @@ def test_a_click_on_a_row_opens_its_image(past, browser):
 def test_a_click_in_the_statistics_filters(past, browser):
     address, _ = past
     page, _ = opened(browser, address, "/history?lang=en&view=statistics&q=红色")
+    line = page.locator(".st-key-statistics polyline")
+    expect(line).to_have_attribute("points", re.compile(r"^\S+ \S+"))  # from somewhere to somewhere, also of a single day
     page.locator(".st-key-statistics .plot button").first.click()
     expect(tiles_of(page)).to_have_count(3)
     expect(page).to_have_url(re.compile("since="))

@@ -62,14 +62,17 @@ function columns(title, days, name, pick, line) {
   return section;
 }
 
+// A line through all points; a single one is a short level line.
 function path(days, name, most) {
   const svg = document.createElementNS(SVG, "svg");
   svg.setAttribute("viewBox", `0 0 ${days.length} 1`);
   svg.setAttribute("preserveAspectRatio", "none");
   svg.setAttribute("aria-hidden", "true");
   const drawn = document.createElementNS(SVG, "polyline");
-  const points = days.map((day, k) => (day[name] === null ? "" : `${k + 0.5},${most ? 1 - day[name] / most : 1}`));
-  drawn.setAttribute("points", points.filter(Boolean).join(" "));
+  const points = days.flatMap((day, k) => (day[name] === null ? [] : [[k + 0.5, most ? 1 - day[name] / most : 1]]));
+  const [[x, y]] = points;
+  const shown = points.length > 1 ? points : [[x - 0.2, y], [x + 0.2, y]];
+  drawn.setAttribute("points", shown.join(" "));
   svg.append(drawn);
   return svg;
 }
