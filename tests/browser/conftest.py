@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,3 +49,24 @@ def real_app(browser: object, outputs: Path) -> Iterator[str]:
     """Yield the address of the real app with the embedded model, whose worker takes ten seconds to start."""
     with chromium.running_app(outputs / "real") as address:
         yield address
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Cancel jobs and close tabs that a test leaves: one that fails is no reason for its second try, or the next test, to fail."""
+    yield
+    for name in ("app", "real_app"):
+        if name in request.fixturenames:
+            _cancel_jobs(request.getfixturevalue(name))
+    if "browser" in request.fixturenames:
+        for page in request.getfixturevalue("browser").pages:
+            page.close()
+
+
+def _cancel_jobs(address: str) -> None:
+    with urllib.request.urlopen(f"{address}/api/v1/jobs?limit=200", timeout=60) as answer:
+        jobs = json.load(answer)["jobs"]
+    for job in jobs:
+        if job["state"] not in ("done", "failed", "cancelled"):
+            asked = urllib.request.Request(f"{address}/api/v1/jobs/{job['id']}", method="DELETE")
+            urllib.request.urlopen(asked, timeout=60).close()
