@@ -36,6 +36,7 @@ from core.i18n import localize
 from core.inference import attention, memory
 from core.inference.generator import Generator
 from core.inference.pipeline_loader import DTYPES, LoadedModel
+from core.inference.step_state import StepKeeper
 from core.models.catalog import Catalog
 from core.models.families import FAMILIES
 from core.storage.database import Database
@@ -56,6 +57,7 @@ class Measure:
     peak: int | None
     image: Image
     instead: str = ""  # why what was asked for was not in effect
+    states: tuple[float, float] = (0.0, 0.0)  # wall and CPU seconds that the states of its steps took to write
 
 
 Contestant = Callable[[GenerationRequest], Measure]
@@ -141,7 +143,16 @@ def _vary(generate: Contestant, request: GenerationRequest, default: list[Measur
         return {"refused": error.message("en")}
     distances = [distance(one.image, other.image) for one, other in zip(measures, default, strict=True)]
     largest, mean = max(far for far, _ in distances), statistics.fmean(near for _, near in distances)
-    return _figures(measures) | {"largest_distance": largest, "mean_distance": round(mean, 3)}
+    return _figures(measures) | {"largest_distance": largest, "mean_distance": round(mean, 3)} | _cost_of_states(measures)
+
+
+def _cost_of_states(measures: list[Measure]) -> dict[str, float]:
+    """Return median seconds that the states of an image took to write, and their share of its time; empty without states."""
+    wall, cpu = (statistics.median(measure.states[k] for measure in measures) for k in (0, 1))
+    if not wall:
+        return {}
+    share = statistics.median(measure.states[0] / measure.seconds["total"] for measure in measures)
+    return {"states_seconds": round(wall, 5), "states_cpu_seconds": round(cpu, 5), "states_share": round(share, 5)}
 
 
 def _roofline(
@@ -227,14 +238,33 @@ def _studio(generator: Generator, history: History, changed: Mapping[str, Any], 
         options = {key: value for key, value in changed.items() if key != PROMPT_KEY}
         request = replace(request, prompt=changed.get(PROMPT_KEY, request.prompt), options={**request.options, **options})
         began = time.perf_counter()
-        image = generator.generate(request, attempt=attempt).images[0]
+        with _timed_states() as states:
+            image = generator.generate(request, attempt=attempt).images[0]
         generated = time.perf_counter()
         history.add(image, None)
         saved = time.perf_counter()
         seconds = {**image.timings, "save": saved - generated, "total": saved - began}
-        return Measure(seconds, image.peak_memory_bytes, image.image, _instead(image, changed))
+        return Measure(seconds, image.peak_memory_bytes, image.image, _instead(image, changed), (states[0], states[1]))
 
     return generate
+
+
+@contextmanager
+def _timed_states() -> Iterator[list[float]]:
+    """Yield [wall, CPU] seconds, which grow by what each writing of a step's state takes."""
+    spent, save = [0.0, 0.0], StepKeeper.save
+
+    def timed(keeper: StepKeeper) -> None:
+        began = time.perf_counter(), time.process_time()
+        save(keeper)
+        spent[0] += time.perf_counter() - began[0]
+        spent[1] += time.process_time() - began[1]
+
+    StepKeeper.save = timed  # type: ignore[assignment, method-assign]
+    try:
+        yield spent
+    finally:
+        StepKeeper.save = save  # type: ignore[method-assign]
 
 
 def _instead(image: GeneratedImage, changed: Mapping[str, Any]) -> str:
@@ -312,4 +342,8 @@ def line(name: str, row: Mapping[str, Any]) -> str:
     peak = "-" if row["peak_memory_bytes"] is None else f"{row['peak_memory_bytes'] / 1e6:.0f}"
     far = "" if "largest_distance" not in row else f"{row['largest_distance']}"
     far += f" / {row['mean_distance']:.2f}" if "mean_distance" in row else ""
-    return f"{name:<{NAME}}" + "".join(f"{row[part]:>9.3f}" for part in PARTS) + f"{peak:>10}{far:>14}"
+    states = ""
+    if "states_share" in row:
+        states = "\n  states written in {states_seconds:.4f} s (CPU {states_cpu_seconds:.4f} s), {states_share:.2%} of the image"
+    figures = "".join(f"{row[part]:>9.3f}" for part in PARTS)
+    return f"{name:<{NAME}}{figures}{peak:>10}{far:>14}{states.format(**row)}"

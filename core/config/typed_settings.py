@@ -89,6 +89,7 @@ class OutputSection(Section):
     quality: int
     metadata: bool
     mark_generated: bool
+    content_credentials: bool
 
 
 class StorageSection(Section):

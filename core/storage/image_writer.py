@@ -12,6 +12,7 @@ from typing import Any
 from PIL import Image
 
 from core.errors import StorageError
+from core.storage import content_credentials
 from core.storage.files import Files
 from core.storage.infotext import write_infotext
 from core.storage.metadata import EDITED, GENERATED, save_arguments
@@ -50,15 +51,16 @@ class ImageWriter:
         local = created_at.astimezone()
         stem = f"{local:%Y%m%d-%H%M%S}-{local.microsecond // 1000:03}_{image.request.seed}_{image_id[-8:]}"
         file = f"{local:%Y-%m-%d}/{stem}.{EXTENSIONS[format]}"
-        source_type = None
-        if options.get("output.mark_generated", False):
-            source_type = EDITED if IMAGE in image.request.inputs else GENERATED
+        origin = EDITED if IMAGE in image.request.inputs else GENERATED
+        source_type = origin if options.get("output.mark_generated", False) else None
         if metadata_wanted(image):
             extra = save_arguments(format, write_infotext(image.request, image.effective), record, source_type)
         else:
             extra = save_arguments(format, None, None, source_type)
         shown = self._files.shown(file)
         data = _encoded(image.image, format, int(options.get("output.quality", 92)), extra, shown)
+        if options.get(content_credentials.KEY, False):
+            data = _signed(data, format, f"{stem}.{EXTENSIONS[format]}", origin, shown)
         size = _checked_size(data, (image.request.width, image.request.height), shown)
         return StoredFile(file, format, size, len(data), sha256(data).hexdigest()), data
 
@@ -69,6 +71,14 @@ class ImageWriter:
         stored, data = self.encode(image, image_id, created_at, record)
         self._files.write(stored.file, data)
         return stored
+
+
+def _signed(data: bytes, format: str, title: str, source_type: str, shown: str) -> bytes:
+    """Return the file's bytes with content credentials."""
+    try:
+        return content_credentials.sign(data, format, title, source_type)
+    except (ImportError, ValueError) as error:
+        raise StorageError(path=shown, detail=error) from error
 
 
 def _checked_size(data: bytes, asked: tuple[int, int], shown: str) -> tuple[int, int]:

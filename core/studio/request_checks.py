@@ -12,7 +12,7 @@ from core.config.lora_syntax import lora_specs_of, split_prompt
 from core.config.options import SCHEMA
 from core.config.schema import AUTO
 from core.config.typed_settings import Options
-from core.errors import InputCombinationError, NotFoundError, OptionError, PromptError
+from core.errors import InputCombinationError, NotFoundError, OptionError, PromptError, UnavailableError
 from core.history.record_codec import is_id
 from core.i18n import filled, localize
 from core.inference import hires, inpaint
@@ -21,6 +21,8 @@ from core.inference.detection import KEY as DETECTOR
 from core.inference.detection import NONE as NO_DETECTOR
 from core.inference.resolution import SMALLEST_SIDE, check_sides
 from core.models.families import FAMILIES
+from core.storage import content_credentials
+from core.storage.content_credentials import KEY as CREDENTIALS
 from core.types import CONTROL, IMAGE, MASK, REFERENCES, ROLES, GenerationRequest, ModelInfo
 
 OFF = "off"  # of upscale.mode
@@ -28,7 +30,10 @@ REFERENCE_SIDE, REFERENCE_RATIO = 64, 8  # px of the shorter side at least, time
 
 
 def check(request: GenerationRequest, model: ModelInfo, source: str = "request") -> None:
-    """Raise InputError when a field is out of range, or ModelFileError when the model can't be used."""
+    """Raise InputError when a field is out of range, or ModelFileError when the model can't be used.
+
+    UnavailableError for content credentials without their package: the finished image could not be saved.
+    """
     if model.problem is not None:
         raise model.problem
     prompt = SCHEMA.options["generation.prompt"]
@@ -53,6 +58,8 @@ def check(request: GenerationRequest, model: ModelInfo, source: str = "request")
     if model.pipeline in FAMILIES:  # another studio's server may have newer ones
         samplers.check(request.options, FAMILIES[model.pipeline].prediction, source)
     lora_specs_of(request, source)
+    if request.options.get(CREDENTIALS, False) and (reason := content_credentials.problem()) is not None:
+        raise UnavailableError(key=CREDENTIALS, value=True, reason=reason)
 
 
 def check_inputs(request: GenerationRequest, model: ModelInfo, size: Callable[[str], tuple[int, int]]) -> None:

@@ -236,6 +236,20 @@ OUTPUT = (
             "zh": "写入 IPTC 的数字来源类型（XMP），图片社和社交平台据此识别由模型生成或编辑的图片；与其他元数据互不影响。",
         },
     ),
+    advanced(
+        "output.content_credentials",
+        type="bool",
+        default=False,
+        group="output",
+        label={"en": "Content credentials (C2PA)", "zh": "内容凭证（C2PA）"},
+        help={
+            "en": "Signs the file: C2PA viewers show that a model made the image, and whether the file was changed since. Without "
+            "prompt, thumbnail or name; the certificate is this machine's own, whose issuer viewers do not know. Needs "
+            "c2pa-python.",
+            "zh": "为文件签名：C2PA 查看器会显示图片由模型生成，以及文件此后是否被改动。不含提示词、缩略图和姓名；"
+            "证书由本机自签，查看器不认识签发者。需要 c2pa-python。",
+        },
+    ),
 )
 
 STORAGE = (

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import errno
+import io
+import json
 import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -16,10 +20,15 @@ from xml.etree import ElementTree
 import pytest
 from PIL import Image
 
-from core.errors import DiskFullError, NotWritableError, StorageError
+from core.config.loader import PROJECT_ROOT
+from core.errors import DiskFullError, NotWritableError, StorageError, UnavailableError
+from core.models.catalog import Catalog
+from core.storage import content_credentials
 from core.storage.files import LocalFiles, inside, write_atomically
 from core.storage.image_writer import ImageWriter
 from core.storage.metadata import EDITED, GENERATED, read_metadata
+from core.studio.request_checks import check
+from core.types import GenerationRequest
 from tests.options import measured
 
 NOW = datetime(2026, 3, 1, 12, 30, 15, 123_456, UTC)
@@ -109,6 +118,47 @@ def test_exiftool_reads_the_mark(make_image: Any, outputs: Path, format: str) ->
     command = ["exiftool", "-s3", "-XMP-iptcExt:DigitalSourceType", "-validate", "-warning", str(outputs / stored.file)]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     assert said[0] in (GENERATED, GENERATED.rpartition("/")[2]), said
+
+
+@pytest.mark.option("output.content_credentials")
+@pytest.mark.parametrize("format", ["png", "jpeg", "webp"])
+def test_credentials_are_valid_until_the_file_is_changed(make_image: Any, outputs: Path, format: str) -> None:
+    c2pa = pytest.importorskip("c2pa")
+    options = {"output.format": format, "output.content_credentials": True}
+    made = make_image(prompt="secret", options={**options, "output.metadata": False})
+    stored = ImageWriter(LocalFiles(outputs)).write(made, ID, NOW, {"a": "secret"})
+    data = (outputs / stored.file).read_bytes()
+    assert b"secret" not in data and stored.digest == sha256(data).hexdigest()
+
+    def read(changed: bytes) -> tuple[str, dict[str, Any]]:
+        with c2pa.Reader(f"image/{format}", io.BytesIO(changed)) as reader:
+            found = json.loads(reader.json())
+            return reader.get_validation_state(), found["manifests"][found["active_manifest"]]
+
+    state, manifest = read(data)
+    (assertion,) = manifest["assertions"]
+    (action,) = assertion["data"]["actions"]
+    assert (action["action"], action["digitalSourceType"]) == ("c2pa.created", GENERATED)
+    assert state == "Valid" and "thumbnail" not in manifest
+    place = len(data) - 40 if format == "jpeg" else data.index(b"IDAT" if format == "png" else b"VP8") + 40
+    assert read(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])[0] == "Invalid"
+    plain = ImageWriter(LocalFiles(outputs)).write(make_image(options={"output.format": format}), ID, NOW, {"a": 1})
+    both = ImageWriter(LocalFiles(outputs)).write(make_image(options=options), ID, NOW, {"a": 1})
+    with Image.open(outputs / plain.file) as one, Image.open(outputs / both.file) as other:
+        assert one.tobytes() == other.tobytes()
+    assert (found := read_metadata(outputs / both.file)) is not None and found.record == {"a": 1}
+    assert read((outputs / both.file).read_bytes())[0] == "Valid"
+    measured("output.content_credentials", "true: valid C2PA credentials in PNG, JPEG and WebP, invalid once a byte is changed")
+
+
+def test_without_the_package_credentials_are_refused_before_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(content_credentials, "find_spec", lambda package: None)
+    model = Catalog(PROJECT_ROOT / "configs").find("demo")
+    request = GenerationRequest(prompt="a red house", model="demo", width=64, height=64)
+    for wanted in (False, True):
+        asked = replace(request, options={"output.content_credentials": wanted})
+        with pytest.raises(UnavailableError, match="pip install c2pa-python") if wanted else nullcontext():
+            check(asked, model)
 
 
 def test_the_name_has_local_date_time_seed_and_id(make_image: Any, outputs: Path) -> None:
