@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import platform
+import re
 import tempfile
 import time
 from dataclasses import replace
@@ -24,7 +25,7 @@ from core.cli import site
 from core.config.loader import PROJECT_ROOT, load_settings
 from core.studio import Studio
 from core.studio.bootstrap import build_studio
-from core.types import Axis, GenerationRequest, HistoryQuery, Job
+from core.types import AnnotationChange, Axis, GenerationRequest, HistoryQuery, Job
 from tests.browser.chromium import (
     download_button,
     finished_image,
@@ -144,6 +145,8 @@ def photograph(context: BrowserContext, studio: Studio, address: str, folder: Pa
     photograph_plot(light, studio, address, folder)
     photograph_why(light, studio, address, folder)
     photograph_live(light, address, folder)
+    photograph_paused(light, studio, address, folder)
+    photograph_hidden(light, studio, address, folder)
     phone = new_page(context, width=420, height=900, scheme="light")
     make_one(phone, address, "en", "a red house at sunset, snowy mountains")
     shoot(phone, folder / "phone.webp")
@@ -202,6 +205,36 @@ def photograph_live(page: Page, address: str, folder: Path) -> None:
     page.locator("figure.live[data-shown]").wait_for()
     shoot(page, folder / "live-draft.webp", at_rest=False)
     page.mouse.up()
+
+
+def photograph_paused(page: Page, studio: Studio, address: str, folder: Path) -> None:
+    """A job that was paused in the middle of its image, with the button that resumes it; in both languages."""
+    for language, prompt, ending in (("en", "a red house at night, snow", ""), ("zh", "红色的房子，夜晚，雪", ".zh")):
+        open_generate(page, address, language)
+        prompt_of(page).fill(prompt)
+        page.locator(".st-key-w-generation-num_inference_steps input").fill("100")
+        prompt_of(page).press("Control+Enter")
+        expect(stage_image(page)).to_have_attribute("src", re.compile("/preview"))
+        pause = page.locator(".st-key-pause button:visible")
+        pause.click()
+        expect(pause).to_contain_text({"en": "Resume", "zh": "继续"}[language])
+        shoot(page, folder / f"paused{ending}.webp")
+        studio.queue.clear()
+
+
+def photograph_hidden(page: Page, studio: Studio, address: str, folder: Path) -> None:
+    """The menu of hidden collections, before one with all but two images is unlocked; in both languages."""
+    *others, _, _ = studio.history.ids(HistoryQuery())
+    studio.history.change(others, AnnotationChange(add_collections=("private",)))
+    studio.collections.hide("private", "correct horse")
+    for language, ending in (("en", ""), ("zh", ".zh")):
+        page.goto(f"{address}/history?lang={language}")
+        page.locator(".st-key-hidden_menu button").first.click()
+        page.locator(".st-key-hidden_name input").fill("private")
+        page.locator(".st-key-hidden_password input").fill("correct horse")
+        expect(page.locator(".st-key-gallery .tile")).to_have_count(2)
+        shoot(page, folder / f"hidden{ending}.webp")
+    studio.collections.show_again("private", "correct horse")
 
 
 def with_work(studio: Studio) -> None:
