@@ -208,9 +208,9 @@ def _source_images(studio: Studio, body: ImageBody, reading: Reading) -> dict[st
     Several go to a model that edits them by instruction: OptionError for any other.
     Where only the masked part is generated, the file has the size of the image, and the body's size is that of the part.
     """
-    edits = REFERENCES[0] in _model(studio, reading).inputs
-    if not 1 <= len(body.init_images) <= (1 + len(REFERENCES) if edits else 1):
-        allowed = localize("server.a1111.images" if edits else "server.a1111.one_image", most=1 + len(REFERENCES))
+    most = 1 + len(REFERENCES) if REFERENCES[0] in _model(studio, reading).inputs else 1
+    if not 1 <= len(body.init_images) <= most:
+        allowed = localize("server.a1111.images", most=most) if most > 1 else localize("server.a1111.one_image")
         raise OptionError(source=SOURCE, key="init_images", value=len(body.init_images), allowed=allowed)
     size = body.width, body.height
     image = studio.input_images.keep(from_base64(body.init_images[0], "init_images"), "init_images")
