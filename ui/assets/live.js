@@ -18,6 +18,7 @@ class Live {
     this.words = box.querySelector("figcaption");
     this.client = `live-${crypto.getRandomValues(new Uint32Array(4)).join("-")}`;
     this.moves = new Map(); // name of a field -> its value now
+    this.sent = new Map(); // what was released and the page does not show yet: drawing it again is no move
     box.querySelector("button").onclick = () => this.hide();
     this.observer = new MutationObserver((changes) => changes.forEach(({ target }) => this.moved(target)));
     const hears = {
@@ -32,8 +33,9 @@ class Live {
   }
 
   begin(data, say) {
-    const had = this.data?.job;
+    const before = this.data;
     Object.assign(this, { data, say });
+    if (data.released !== before?.released) this.sent.clear();
     this.box.querySelector("button").title = data.words.close;
     this.box.querySelector("button").setAttribute("aria-label", data.words.close);
     const zone = document.querySelector(data.form);
@@ -41,7 +43,8 @@ class Live {
       this.observer.disconnect();
       this.observer.observe(this.zone = zone, { subtree: true, attributes: true, attributeFilter: VALUES });
     }
-    if (had && !data.job) this.hide(); // the image is there
+    // The image is there. A page that is drawn late has never heard of a quick job at work.
+    if (before && !data.job && (before.job || data.released !== before.released)) this.hide();
   }
 
   // Only while the component is on the page: a page that was left keeps no ears.
@@ -55,7 +58,10 @@ class Live {
     return target?.closest && this.data.fields.find(({ selector }) => target.closest(selector));
   }
 
-  touch(target) { this.touched = this.field(target)?.name; }
+  touch(target) {
+    this.touched = this.field(target)?.name;
+    this.sent.clear();
+  }
 
   up() {
     this.pressed = false;
@@ -68,7 +74,7 @@ class Live {
     if (!field || field.name !== this.touched || !this.on()) return;
     const text = target.tagName === "INPUT" ? target.value : target.getAttribute("aria-valuenow");
     const value = text === "" || text === null ? NaN : Number(text);
-    if (!Number.isFinite(value) || value === (this.moves.get(field.name) ?? field.value)) return;
+    if (!Number.isFinite(value) || value === (this.moves.get(field.name) ?? this.sent.get(field.name) ?? field.value)) return;
     this.moves.set(field.name, value);
     clearTimeout(this.soon);
     this.soon = setTimeout(() => this.ask(), QUIET);
@@ -130,6 +136,7 @@ class Live {
 
   release() {
     const changes = this.changes();
+    this.sent = new Map(this.moves);
     this.moves.clear();
     if (Object.keys(changes).length && this.on()) this.say("released", changes);
   }

@@ -170,15 +170,17 @@ def draft(
 
 def live(
     order: Mapping[str, Any], fields: Sequence[Mapping[str, Any]], words: Mapping[str, str], language: str,
-    *, form: str, job: str, key: str, on_release: Callable[[Mapping[str, Any]], None],
+    *, form: str, job: str, released: str, key: str, on_release: Callable[[Mapping[str, Any]], None],
 ) -> None:  # fmt: skip
     """Show drafts of `order`, a body of /api/v1/drafts, while one of `fields` is moved in the form (a CSS selector).
 
     A field has a name, an option's key, the selector of its widget and its value; one that is an entry of a list its index
-    and the texts around the number. `job` is cancelled by the next move. `on_release` gets what was moved, by key.
+    and the texts around the number. `released` is the job of the last release, `job` the same while it is active, which the next
+    move cancels. `on_release` gets what was moved, by key.
     """
     data = {"order": dict(order), "fields": [dict(field) for field in fields], "words": dict(words), "language": language}
-    _live(key=key, data={**data, "form": form, "job": job}, on_released_change=_on_trigger(key, "released", on_release))
+    data |= {"form": form, "job": job, "released": released}
+    _live(key=key, data=data, on_released_change=_on_trigger(key, "released", on_release))
 
 
 def skip_link(label: str, field: str) -> None:

@@ -46,7 +46,7 @@ def draw(studio: Studio) -> None:
     words = {name: t(f"live.{name}") for name in ("draft", "asking", "busy", "close")} | {"seed": t("live.seed", seed=request.seed)}
     custom_components.live(
         order, _fields(), words, session.language(), form=FORM, job=_job(studio), key="live",
-        on_release=lambda changes: generate_actions.generate_live(studio, changes),
+        released=generate_state.live_job() or "", on_release=lambda changes: generate_actions.generate_live(studio, changes),
     )  # fmt: skip
 
 
