@@ -343,11 +343,11 @@ def test_a_range_takes_images_that_were_never_in_view(past, database, browser):
     page, _ = opened(browser, address, "/history?lang=en")
     tiles_of(page).first.locator(".mark").click()
     bar = page.locator(".st-key-selection_bar")
-    expect(bar).to_contain_text(re.compile(r"\b1 of 35[06] selected"))  # with the six, where the app is just looking for files
+    expect(bar).to_contain_text(re.compile(r"1 of 35[06] selected"))  # with the six, where the app is just looking for files
     page.locator(".st-key-gallery .grid").evaluate("box => { box.scrollTop = box.scrollHeight; }")
     last = page.locator(".st-key-gallery .tile[data-place='349'][data-id]")
     last.click(modifiers=["Shift"])
-    expect(bar).to_contain_text(re.compile(r"\b350 of 35[06] selected"))
+    expect(bar).to_contain_text(re.compile(r"350 of 35[06] selected"))
     page.close()
 
 
