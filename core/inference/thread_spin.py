@@ -13,6 +13,7 @@ import math
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 
 import psutil
@@ -21,8 +22,10 @@ import torch
 from core.config.thread_environment import SPIN, SPIN_VARIABLE
 
 LOOK_SECONDS = 0.1
+ASLEEP_SECONDS = 0.05  # between two looks while the threads sleep: a job of a second shall not sleep for long
+LOOKS = 5  # whose mean counts before the threads sleep: others are busy for moments all the time, the app's server among them
 BUSY_CORES = 0.5  # taken by others: then the threads sleep
-FREE_CORES = 0.25  # and below that they spin again
+FREE_CORES = 0.25  # and below that, once, they spin again
 MOST_TEAMS = 4
 
 log = logging.getLogger(__name__)
@@ -85,20 +88,25 @@ class SpinSwitch:
     def __init__(self, load: Callable[[], float], teams: Teams) -> None:
         self._load = load
         self._teams = teams
+        self._seen = deque[float](maxlen=LOOKS)  # since the threads spin
         teams.keep()  # until the first look
 
     def look(self) -> None:
         """Look once."""
         cores = self._load()
-        if cores > BUSY_CORES:
+        if self._teams.kept:
+            if cores < FREE_CORES:
+                self._teams.end()
+            return
+        self._seen.append(cores)
+        if len(self._seen) == LOOKS and sum(self._seen) / LOOKS > BUSY_CORES:
             self._teams.keep()
-        elif cores < FREE_CORES:
-            self._teams.end()
+            self._seen.clear()
 
     def run(self) -> None:
         """Look for as long as the process lives."""
         while True:
-            time.sleep(LOOK_SECONDS)
+            time.sleep(ASLEEP_SECONDS if self._teams.kept else LOOK_SECONDS)
             try:
                 self.look()
             except (OSError, psutil.Error):

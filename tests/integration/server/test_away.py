@@ -64,7 +64,8 @@ def test_a_call_waits_on_while_the_database_is_away(
 
 def test_an_event_stream_goes_on_while_the_database_is_away(served: Served, away: Callable[[str, int], None]) -> None:
     served.fakes["fake.step_seconds"] = 0.1
-    job = httpx.post(f"{served.url}/api/v1/jobs", json=CALLS["/api/v1/jobs"], timeout=60).json()["id"]
+    long = {**CALLS["/api/v1/jobs"], "num_inference_steps": 60}  # longer than it takes to open the stream
+    job = httpx.post(f"{served.url}/api/v1/jobs", json=long, timeout=60).json()["id"]
     with httpx.stream("GET", f"{served.url}/api/v1/jobs/{job}/events", timeout=60) as stream:
         lines = stream.iter_lines()
         assert next(lines) == "event: progress"

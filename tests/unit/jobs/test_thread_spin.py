@@ -26,14 +26,18 @@ def test_what_a_worker_is_told(given: dict[str, str], platform: str, told: dict[
 
 
 def test_the_threads_sleep_while_others_are_busy() -> None:
-    loads = iter((0.0, 1.0, 0.4, 0.1))
+    momentary, busy = [1.5, 0.0, 0.0, 0.0, 0.9], [0.6] * 5
+    loads = iter([0.3, 0.1, *momentary, *busy, 0.4, 0.1])
     teams = Teams()
     switch = SpinSwitch(lambda: next(loads), teams)
-    kept = [teams.kept]
-    for _ in range(4):
+    assert teams.kept, "asleep until the first look"
+    kept = []
+    for _ in range(14):
         switch.look()
         kept.append(teams.kept)
-    assert kept == [True, False, True, True, False], "asleep until the first look; between the two limits as it was"
+    spins = kept[1:9]
+    assert kept[0] and not any(spins), "they spin once others take little, and while those are busy for moments"
+    assert all(kept[9:13]) and not kept[13], "once the mean of five looks is above the limit they sleep, and go on while others take more than little"
 
 
 def test_teams_that_have_ended_leave_no_thread() -> None:
