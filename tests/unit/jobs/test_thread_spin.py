@@ -37,7 +37,7 @@ def test_the_threads_sleep_while_others_are_busy() -> None:
         kept.append(teams.kept)
     spins = kept[1:9]
     assert kept[0] and not any(spins), "they spin once others take little, and while those are busy for moments"
-    assert all(kept[9:13]) and not kept[13], "once the mean of five looks is above the limit they sleep, and go on while others take more than little"
+    assert all(kept[9:13]) and not kept[13], "above a mean of the limit they sleep, for as long as others take more than little"
 
 
 def test_teams_that_have_ended_leave_no_thread() -> None:
