@@ -369,7 +369,8 @@ def test_a_single_file_without_a_base_says_what_to_get(tmp_path, transformer, co
 def test_another_kind_of_single_file(own, tmp_path):
     save_file({"transformer_blocks.0.weight": torch.ones(2)}, tmp_path / "other.safetensors")
     problem = own._catalog.find(str(tmp_path / "other.safetensors")).problem
-    assert "its tensors are those of no known model; a file can be SD 1.5" in problem.message("en")
+    assert "its tensors are those of no known model; a file can be " in problem.message("en")
+    assert "SD 1.5 or SDXL or Z-Image" in problem.message("en")
     assert "or a ControlNet for SD 1.5 or SDXL or Z-Image" in problem.message("en")
     with safe_open(tmp_path / "other.safetensors", "pt") as file:
         assert len(file.keys()) == 1

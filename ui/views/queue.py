@@ -20,7 +20,7 @@ from ui.state import current_page as page_state
 from ui.state import pages as pages_state
 from ui.state import session
 
-SHOWN = 25  # rows of a page of each list: each has six buttons, which take the longest to draw
+SHOWN = 15  # rows of a page of each list: each has six buttons, which take the longest to draw
 ENDED = 20  # rows of what ended lately
 IMAGES = 4  # of each job that ended
 RETRY_STATES = (JobState.FAILED, JobState.CANCELLED)
