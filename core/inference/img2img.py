@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 
 from core.errors import InputCombinationError
 from core.i18n import localize
-from core.types import CONTROLS, IMAGE, MASK
+from core.types import CONTROLS, IMAGE, MASK, REFERENCES
 
 Size = tuple[int, int]  # width, height in pixels
 Inputs = Mapping[str, Image.Image]  # RGB images by role, of any size
@@ -35,6 +35,13 @@ class Canvas:
     inputs: Inputs = field(default_factory=dict)
     controls: Inputs = field(default_factory=dict)  # what control images are made from, by role, RGB, of that size
     maps: tuple[Image.Image, ...] = ()  # the control images themselves, one for each ControlNet
+
+    @property
+    def edit_images(self) -> list[Image.Image]:
+        """Return the images of an edit: the source as it is laid into the size, further ones as they are; [] without a source."""
+        if self.image is None:
+            return []
+        return [self.image, *(self.inputs[role] for role in REFERENCES if role in self.inputs)]
 
     def with_maps(self, maps: tuple[Image.Image, ...]) -> Canvas:
         """Return the canvas with these control images."""

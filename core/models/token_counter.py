@@ -12,7 +12,7 @@ from core.config.lora_syntax import split_prompt
 from core.config.prompt_weights import OFF, SYNTAX, parse
 from core.i18n import localize
 from core.models.families import DEFAULT, FAMILIES
-from core.types import Decision, ModelInfo
+from core.types import Decision, GenerationRequest, ModelInfo
 
 FILE = "tokenizer/tokenizer.json"
 CLIP_LIMIT = 77  # with its begin and end
@@ -88,6 +88,20 @@ def cut_decision(option: str, negative: bool, count: TokenCount) -> tuple[Decisi
         else localize("models.token_counter.template_cut", **words)
     )
     return (Decision(option, count.used, count.limit, reason),)
+
+
+def cut_decisions(tokenizer: Any, around: tuple[str, str], request: GenerationRequest) -> tuple[Decision, ...]:
+    """Say what is not read of the prompt and, with guidance, of the negative prompt, in the template `around` them.
+
+    `tokenizer` is transformers' own, with character offsets.
+    """
+    found: tuple[Decision, ...] = ()
+    for prompt in (request.prompt, *((request.negative_prompt,) if request.guided else ())):
+        text = prompt.join(around)
+        offsets = tokenizer(text, verbose=False, return_offsets_mapping=True).offset_mapping
+        counted = count_templated(text, prompt, offsets, request.options[LIMIT])
+        found += cut_decision(LIMIT, prompt is not request.prompt, counted)
+    return found
 
 
 _PROMPT, _NEGATIVE = localize("models.token_counter.prompt"), localize("models.token_counter.negative")

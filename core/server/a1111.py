@@ -208,7 +208,7 @@ def _source_images(studio: Studio, body: ImageBody, reading: Reading) -> dict[st
     Several go to a model that edits them by instruction: OptionError for any other.
     Where only the masked part is generated, the file has the size of the image, and the body's size is that of the part.
     """
-    most = 1 + len(REFERENCES) if REFERENCES[0] in _model(studio, reading).inputs else 1
+    most = 1 + len(REFERENCES) if _model(studio, reading).edits else 1
     if not 1 <= len(body.init_images) <= most:
         allowed = localize("server.a1111.images", most=most) if most > 1 else localize("server.a1111.one_image")
         raise OptionError(source=SOURCE, key="init_images", value=len(body.init_images), allowed=allowed)

@@ -185,7 +185,7 @@ class RequestBuilder:
         native = model.default_width * model.default_height
         own = self._input_images.size(request.inputs[IMAGE])
         size = inpaint.extended_size(own, request.options)
-        edits = REFERENCES[0] in model.inputs and min(size) >= SMALLEST_SIDE  # an edit has the size of its source
+        edits = model.edits and min(size) >= SMALLEST_SIDE  # an edit has the size of its source
         keeps_scale = (size != own or edits) and max(size) <= model.max_side  # what is extended, stays as it is
         if not (keeps_scale or inpaint.is_partial(request)):
             size = fitting_size(size, native, model.size_multiple, model.max_side)

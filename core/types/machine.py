@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from core.types.generation import Decision
+from core.types.generation import REFERENCES, Decision
 
 if TYPE_CHECKING:
     from core.errors import StudioError
@@ -58,6 +58,11 @@ class ModelInfo:
         None  # of the transformer's tokens, or of the texts that the U-Net reads: a LoRA must have the same
     )
     lora_kind: str = ""  # a LoRA must be of the same kind; "" = unknown, from an older server
+
+    @property
+    def edits(self) -> bool:
+        """Return True where the model changes images by instruction, beside further ones."""
+        return REFERENCES[0] in self.inputs
 
     @property
     def tier(self) -> str | None:

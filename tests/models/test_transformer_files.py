@@ -123,9 +123,9 @@ def test_a_gguf_file_draws_nearly_what_the_folder_draws(model, own, request_of):
     file = home / "quantised.gguf"
     write_gguf(file, state, gguf.GGMLQuantizationType.Q8_0)
     entry(home, "quantised", path=str(file), base="base")
-    drawn = image_of(own, request_of, "quantised")
+    image = image_of(own, request_of, "quantised")
     assert own.loaded.held.tier.quantization == "gguf"
-    distance = np.abs(drawn - image_of(own, request_of, "base")).mean()
+    distance = np.abs(image - image_of(own, request_of, "base")).mean()
     assert 0 < distance < 3
 
 
@@ -143,12 +143,12 @@ def test_the_base_decides_that_a_file_edits(tmp_path, request_of, monkeypatch):
     own = Generator(Catalog(tmp_path / "configs", ModelPaths(tmp_path / "store", extra=(tmp_path,))))
     info = own._catalog.find("single")
     assert (info.problem, info.pipeline) == (None, "QwenImageEditPlusPipeline")
-    drawn = []
+    images = []
     for name in ("base", "single"):
         request = request_of(model=name, **SIZE, num_inference_steps=1)
-        drawn.append(pixels(own.generate(request, attempt=ResumeState(inputs={IMAGE: scene()})).images[0].image))
+        images.append(pixels(own.generate(request, attempt=ResumeState(inputs={IMAGE: scene()})).images[0].image))
     own.unload()
-    assert np.array_equal(*drawn)
+    assert np.array_equal(*images)
 
 
 @pytest.mark.by_default("klein")

@@ -79,7 +79,7 @@ def edits(studio: Studio) -> bool:
     if not form_state.has_form():
         return False
     try:
-        return REFERENCES[0] in studio.catalog.find(form_state.form_value("model.id")).inputs
+        return studio.catalog.find(form_state.form_value("model.id")).edits
     except StudioError:
         return False
 

@@ -41,7 +41,7 @@ def draw(studio: Studio, model: ModelInfo | None) -> None:
             _choose(studio)
         else:
             _selected(studio, image)
-            if model is not None and REFERENCES[0] in model.inputs:
+            if model is not None and model.edits:
                 _references(studio)
 
 

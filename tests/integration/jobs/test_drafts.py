@@ -146,6 +146,15 @@ MOVES: dict[str, dict[str, Any]] = {
 }
 
 
+def drafted(worker: Worker, drafts: DraftCommands, request: GenerationRequest) -> bytes | None:
+    """Return the image of the draft that the worker answers."""
+    asked = drafts.ask("me", request)
+    worker._turn()
+    answer = drafts.read("me", asked)
+    assert answer.error is None, answer.error
+    return answer.image
+
+
 @pytest.mark.by_default("shift")
 @pytest.mark.parametrize("move", list(MOVES))
 def test_what_is_moved_is_seen_in_the_draft(studio: Studio, tmp_path: Path, move: str) -> None:
@@ -165,11 +174,7 @@ def test_what_is_moved_is_seen_in_the_draft(studio: Studio, tmp_path: Path, move
     after = replace(before, options=options, **{name: value for name, value in MOVES[move].items() if "." not in name})
     drafts, made = DraftCommands(tmp_path), []
     for request in (before, before, after):
-        draft = drafts.ask("me", draft_of(replace(request, inputs=inputs), studio.catalog.find("demo")))
-        worker._turn()
-        answer = drafts.read("me", draft)
-        assert answer.error is None, answer.error
-        made.append(answer.image)
+        made.append(drafted(worker, drafts, draft_of(replace(request, inputs=inputs), studio.catalog.find("demo"))))
     assert made[0] == made[1] != made[2]
     shop.database.close()
 
@@ -199,10 +204,6 @@ def test_the_weight_of_a_controlnet_is_seen_in_the_draft(tmp_path: Path) -> None
         request = replace(request, options={**request.options, "controlnet.units": (f"lines:{weight}:preprocessor=none",)})
         draft = draft_of(request, catalog.find("sd15"))
         assert (draft.width, draft.height) == (request.width, request.height), "a control image fits its size alone"
-        drafted = drafts.ask("me", draft)
-        worker._turn()
-        answer = drafts.read("me", drafted)
-        assert answer.error is None, answer.error
-        made.append(answer.image)
+        made.append(drafted(worker, drafts, draft))
     assert made[0] == made[1] != made[2]
     shop.database.close()

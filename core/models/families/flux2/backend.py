@@ -12,7 +12,7 @@ from core.i18n import localize
 from core.inference import precision, variety
 from core.inference.img2img import Canvas, Inputs
 from core.models.families.backend import Backend, PromptEmbeds, Start
-from core.types import CFG_OFF, REFERENCES, Decision, GenerationRequest
+from core.types import CFG_OFF, Decision, GenerationRequest
 
 if TYPE_CHECKING:
     from core.inference.pipeline_loader import LoadedModel
@@ -64,12 +64,12 @@ class Flux2Backend(Backend):
     def start_arguments(self, start: Start) -> dict[str, Any]:
         """Return the noise and the source images; within a mask all steps begin with noise that the pipeline makes."""
         canvas = start.canvas
-        further = [canvas.inputs[role] for role in REFERENCES if role in canvas.inputs]
         given = {"width": canvas.size[0], "height": canvas.size[1], "generator": start.generator}
         if canvas.mask is not None:
             masked = {"image": start.encoded, "mask_image": canvas.mask, "strength": 1.0}
+            further = canvas.edit_images[1:]
             return {**given, **masked, "image_reference": further[0] if further else None}
-        images = {} if canvas.image is None else {"image": [canvas.image, *further]}
+        images = {"image": canvas.edit_images} if canvas.edit_images else {}
         return {**given, "latents": start.noise, **images}
 
     def embeds_arguments(self, embeds: PromptEmbeds) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from core.inference.img2img import Canvas, Inputs, prepare, required
 from core.inference.resolution import size_to_render
 from core.models.families.backend import Backend, IsCancelled, PromptEmbeds, Report, Start
 from core.models.families.qwen_image.processor import read_processor
-from core.models.token_counter import LIMIT, count_templated, cut_decision
-from core.types import REFERENCES, Decision, GenerationRequest
+from core.models.token_counter import LIMIT, cut_decisions
+from core.types import GenerationRequest
 
 if TYPE_CHECKING:
     from core.inference.pipeline_loader import LoadedModel
@@ -28,14 +28,9 @@ class QwenImageBackend(Backend):
     Latents are tokens of 2 x 2 during the steps: (1, tokens, 4 x channels). The VAE is one for videos, of one frame here.
     """
 
-    @property
-    def edits(self) -> bool:
-        """Return True for the pipeline that edits by instruction."""
-        return bool(self.family.needs)
-
     def parts_of(self, folder: Path) -> dict[str, Any]:
         """Return the processor of an edit model, see processor.py."""
-        return {"processor": read_processor(folder)} if self.edits else {}
+        return {"processor": read_processor(folder)} if self.family.edits else {}
 
     # -- 3. an image ---------------------------------------------------------------------------------------------------
 
@@ -44,14 +39,14 @@ class QwenImageBackend(Backend):
 
         Raises InputCombinationError for an edit without an image.
         """
-        seen = {"image": self._seen(model, request, inputs)} if self.edits else {}
+        seen = {"image": self._seen(model, request, inputs)} if self.family.edits else {}
         positive = self._encoded(model, request, request.prompt, seen)
         negative = [self._encoded(model, request, request.negative_prompt, seen)] if request.guided else None
         short = None
         if variety.short_steps(request.options, request.num_inference_steps) > 0:
             short = [self._encoded(model, request, variety.shortened(request.prompt), seen)]
         precision.check_embeds([positive, *(negative or ())])
-        cut = () if self.edits else self._cut_off(model, request)
+        cut = () if self.family.edits else cut_decisions(model.pipeline.tokenizer, self.family.template, request)
         return PromptEmbeds([positive], negative, cut, short=short)
 
     def _encoded(
@@ -60,7 +55,7 @@ class QwenImageBackend(Backend):
         """Return the embeds as the pipeline makes them, up to the limit; those of an edit have none."""
         pipeline = model.pipeline
         embeds: torch.Tensor = pipeline.encode_prompt(prompt=prompt, device=pipeline._execution_device, **seen)[0]
-        return embeds if self.edits else embeds[:, : request.options[LIMIT]]
+        return embeds if self.family.edits else embeds[:, : request.options[LIMIT]]
 
     def _seen(self, model: LoadedModel, request: GenerationRequest, inputs: Inputs) -> list[Image.Image]:
         """Return the source images at the sizes at which the pipeline shows them to the text encoder."""
@@ -69,26 +64,16 @@ class QwenImageBackend(Backend):
         laid = inpaint.prepare(inputs, request).inputs
         canvas = prepare(laid, asked, size, not request.options["force_original_resolution"], 1.0)
         seen = []
-        for image in _sources(canvas):
+        for image in canvas.edit_images:
             width, height = edit_plus.calculate_dimensions(edit_plus.CONDITION_IMAGE_SIZE, image.width / image.height)
             seen.append(model.pipeline.image_processor.resize(image, height, width))
         return seen
-
-    def _cut_off(self, model: LoadedModel, request: GenerationRequest) -> tuple[Decision, ...]:
-        """Say what the transformer is not given of each prompt: the template before the prompt does not count."""
-        found: tuple[Decision, ...] = ()
-        for prompt in (request.prompt, *((request.negative_prompt,) if request.guided else ())):
-            text = prompt.join(self.family.template)
-            offsets = model.pipeline.tokenizer(text, verbose=False, return_offsets_mapping=True).offset_mapping
-            counted = count_templated(text, prompt, offsets, request.options[LIMIT])
-            found += cut_decision(LIMIT, prompt is not request.prompt, counted)
-        return found
 
     def prepare_latents(
         self, model: LoadedModel, request: GenerationRequest, embeds: PromptEmbeds, canvas: Canvas
     ) -> Start:
         """Return noise as tokens for every image; img2img and inpaint pipelines make their own."""
-        if canvas.image is not None and not self.edits:
+        if canvas.image is not None and not self.family.edits:
             return super().prepare_latents(model, request, embeds, canvas)
         generator = torch.Generator("cpu").manual_seed(request.seed)
         pipeline, (width, height) = model.pipeline, canvas.size
@@ -115,11 +100,11 @@ class QwenImageBackend(Backend):
 
     def pipeline_for(self, pipeline: Any, canvas: Canvas) -> Any:
         """Return the same pipeline for an edit, which has no other classes."""
-        return pipeline if self.edits else super().pipeline_for(pipeline, canvas)
+        return pipeline if self.family.edits else super().pipeline_for(pipeline, canvas)
 
     def start_arguments(self, start: Start) -> dict[str, Any]:
         """Return the noise and all source images of an edit."""
-        if not self.edits:
+        if not self.family.edits:
             return super().start_arguments(start)
         width, height = start.canvas.size
         return {
@@ -127,7 +112,7 @@ class QwenImageBackend(Backend):
             "height": height,
             "generator": start.generator,
             "latents": start.noise,
-            "image": _sources(start.canvas),
+            "image": start.canvas.edit_images,
         }
 
     def guidance_arguments(self, request: GenerationRequest) -> dict[str, Any]:
@@ -148,7 +133,7 @@ class QwenImageBackend(Backend):
 
     def extra_arguments(self, request: GenerationRequest) -> dict[str, Any]:
         """Return the maximum prompt length, to which the pipeline cuts once more; that of an edit does not."""
-        return {} if self.edits else {"max_sequence_length": request.options[LIMIT]}
+        return {} if self.family.edits else {"max_sequence_length": request.options[LIMIT]}
 
     def preview_latents(self, vae: Any, clean: torch.Tensor, request: GenerationRequest) -> torch.Tensor | None:
         """Convert tokens (1, h w, 4 x channels) to (1, channels, 2 h, 2 w)."""
@@ -169,12 +154,6 @@ class QwenImageBackend(Backend):
 
 
 BACKEND = QwenImageBackend
-
-
-def _sources(canvas: Canvas) -> list[Image.Image]:
-    """Return the source images of an edit: the first as it is laid into the size, further ones as they are."""
-    assert canvas.image is not None
-    return [canvas.image, *(canvas.inputs[role] for role in REFERENCES if role in canvas.inputs)]
 
 
 def _all_tokens(embeds: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,7 @@ from core.inference import precision, variety
 from core.inference.img2img import Canvas, Inputs
 from core.models.families.backend import PromptEmbeds, Start
 from core.models.families.z_image.steps import ZImageSteps
-from core.models.token_counter import LIMIT, count_templated, cut_decision
+from core.models.token_counter import LIMIT, cut_decisions
 from core.types import IMAGE, REFERENCES, Decision, GenerationRequest
 
 if TYPE_CHECKING:
@@ -43,18 +43,11 @@ class OmniBackend(ZImageSteps):
         )
         pieces = [*positive[0], *(negative[0] if negative else ())]
         precision.check_embeds(pieces)
-        return PromptEmbeds(positive[0], negative[0] if negative else None, self._cut_off(model, request, images))
+        return PromptEmbeds(positive[0], negative[0] if negative else None, self._cut_off(model, request, images > 0))
 
-    def _cut_off(self, model: LoadedModel, request: GenerationRequest, images: int) -> tuple[Decision, ...]:
+    def _cut_off(self, model: LoadedModel, request: GenerationRequest, edits: bool) -> tuple[Decision, ...]:
         """Say what the text encoder is not given of each prompt."""
-        around = _AFTER_IMAGES if images else self.family.template
-        found: tuple[Decision, ...] = ()
-        for prompt in (request.prompt, *((request.negative_prompt,) if request.guided else ())):
-            text = prompt.join(around)
-            offsets = model.pipeline.tokenizer(text, verbose=False, return_offsets_mapping=True).offset_mapping
-            counted = count_templated(text, prompt, offsets, request.options[LIMIT])
-            found += cut_decision(LIMIT, prompt is not request.prompt, counted)
-        return found
+        return cut_decisions(model.pipeline.tokenizer, _AFTER_IMAGES if edits else self.family.template, request)
 
     def prepare_latents(
         self, model: LoadedModel, request: GenerationRequest, embeds: PromptEmbeds, canvas: Canvas
@@ -74,8 +67,7 @@ class OmniBackend(ZImageSteps):
     def start_arguments(self, start: Start) -> dict[str, Any]:
         """Return the noise and the source images: the first as it is laid into the size, further ones as they are."""
         canvas = start.canvas
-        further = [canvas.inputs[role] for role in REFERENCES if role in canvas.inputs]
-        images = {} if canvas.image is None else {"image": [canvas.image, *further]}
+        images = {"image": canvas.edit_images} if canvas.edit_images else {}
         return {
             "width": canvas.size[0],
             "height": canvas.size[1],
