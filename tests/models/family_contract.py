@@ -46,7 +46,7 @@ class FamilyContract:
     cfg: ClassVar[float] = 5.0  # for the tests with guidance
     lora_parts: ClassVar[tuple[str, ...]] = ()  # by default the denoiser alone
     lora_also: ClassVar[str] = "to_"  # in the names of layers besides those of attention
-    visits: ClassVar[Mapping[str, int]] = {}  # how often a part is used for an image, where more than once
+    visits: ClassVar[Mapping[str, int]] = {}  # how often a part is used for an image, where not once
     lora_scale: ClassVar[float] = 0.08  # of its random numbers
 
     def build(self, folder: Path) -> Path:
