@@ -6,10 +6,12 @@ import gc
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from httpx._transports import default as httpx_transport
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
@@ -17,7 +19,7 @@ from core.config.loader import ENVIRONMENT_PREFIX, PROJECT_ROOT, Settings, load_
 from core.storage.database import Database
 from tests import examples
 from tests import object_store as store
-from tests.databases import put_database
+from tests.databases import copy_new_databases, put_database
 from tests.forked_workers import fork_workers
 from tests.postgres import Server, running
 
@@ -53,19 +55,26 @@ TOGETHER = {
 LONGEST = (
     "browser",
     "ray",
-    "tests/ui/test_inputs.py",
+    "tests/unit/cli/test_generate.py",
+    "tests/integration/jobs/test_worker_deaths.py",
     "tests/ui/test_generate.py",
+    "tests/ui/test_inputs.py",
     "tests/models/test_studio.py",
-    "tests/integration/jobs/test_two_apps.py",
-    "tests/unit/cli/test_no_traceback.py",
     "tests/models/test_options.py",
+    "tests/layouts/test_loras.py",
+    "tests/unit/cli/test_no_traceback.py",
     "tests/models/test_control.py",
     "tests/ui/test_history.py",
-    "tests/unit/storage/test_storage_shared.py",
-    "tests/unit/storage/test_storage_search.py",
-    "tests/unit/storage/test_storage_crash.py",
-    "tests/models/test_loras.py",
     "tests/integration/server/test_a1111_requests.py",
+    "tests/integration/server/test_native.py",
+    "tests/unit/storage/test_storage_shared.py",
+    "tests/integration/jobs/test_job_queue.py",
+    "tests/layouts/test_weights.py",
+    "tests/models/test_loras.py",
+    "tests/integration/server/test_openai_requests.py",
+    "tests/models/test_precision.py",
+    "tests/models/test_families.py",
+    "tests/unit/storage/test_storage_search.py",
 )
 
 
@@ -126,8 +135,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 def pytest_collection_finish() -> None:
     """What is imported stays: it need not be looked through each time that a model is unloaded, which took longer than loading."""
-    gc.collect()
-    gc.freeze()
+    gc.freeze()  # garbage of the imports, too: a megabyte, and looking for it takes a second and a half
     gc.enable()
 
 
@@ -135,6 +143,21 @@ def pytest_collection_finish() -> None:
 def forked_workers() -> None:
     """Start workers with the fake generator in milliseconds."""
     fork_workers()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def new_databases_copied() -> Iterator[None]:
+    """Make a new database a copy of one that the migrations made: they take a tenth of a second."""
+    with copy_new_databases():
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def certificates_read_once() -> Iterator[None]:
+    """Let clients share what they read of certificates: httpx reads them for each call, which takes longer than the answer."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(httpx_transport, "create_ssl_context", cache(httpx_transport.create_ssl_context))
+        yield
 
 
 @pytest.fixture(scope="session")

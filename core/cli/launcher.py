@@ -37,10 +37,10 @@ LINTERS = (
 )
 MYPY = ["-m", "mypy"]  # half a minute of one core: runs beside pytest
 
-# Three at a time, each file by one of them, and all browser tests by one (tests/conftest.py): on two cores there is always one
-# that waits for a server, a worker or a page. More would each load the model again. Each computes in one thread, or six would
+# Four at a time, each file by one of them, and all browser tests by one (tests/conftest.py): on two cores there are always some
+# that wait for a server, a worker or a page. More would each load the model again. Each computes in one thread, or eight would
 # wait for two cores. Arguments of one's own: one at a time, in as many threads as there are cores.
-WHOLE_SUITE = ("-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")  # the longest are among the first
+WHOLE_SUITE = ("-n", "4", "--dist", "loadfile", "--no-loadscope-reorder")  # the longest are among the first
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 OPEN_BROWSER = """

@@ -281,7 +281,8 @@ def to_yaml(values: Mapping[str, Any]) -> str:
     """Return nested YAML of dotted keys, in the given order, as the page shows and accepts it."""
     tree: dict[str, Any] = {}
     for key, value in values.items():
-        *branches, leaf = [key] if any(key.startswith(f"{other}.") for other in values) else key.split(".")
+        parts = key.split(".")
+        *branches, leaf = [key] if any(".".join(parts[:end]) in values for end in range(1, len(parts))) else parts
         node = tree
         for branch in branches:
             node = node.setdefault(branch, {})

@@ -25,6 +25,7 @@ SCRIPT = """async (base) => {
 @pytest.mark.browser
 @pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="there is no Chromium on this machine")
 @pytest.mark.parametrize("named", [True, False])
+@pytest.mark.by_default("True")
 def test_page_of_another_origin_generates_where_it_is_named(tmp_path: Path, named: bool) -> None:
     elsewhere = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler)
     threading.Thread(target=elsewhere.serve_forever, daemon=True).start()

@@ -137,6 +137,7 @@ ACTING = [
 
 
 @pytest.mark.parametrize(("toy", "name"), ACTING, indirect=["toy"])
+@pytest.mark.by_default("z_image-z-comfyui-fused", "z_image-z-dora", "sdxl-xl-tucker", "sd-sd-old-text-encoder")
 def test_layout_acts_on_every_layer(toy, name: str) -> None:
     check_acts(toy, name)
 
@@ -153,6 +154,7 @@ SCALED = ["z-lokr-low-rank", "z-kohya-fused", "xl-loha", "xl-kohya-texts", "sd-k
 
 @pytest.mark.by_default("z_image-z-lokr-low-rank", "sdxl-xl-loha", "sd-sd-kohya")
 @pytest.mark.parametrize(("toy", "name"), [(LAYOUTS[name].family, name) for name in SCALED], indirect=["toy"])
+@pytest.mark.by_default("z_image-z-lokr-low-rank")
 def test_weight_scales_the_delta_and_the_image(toy, name: str) -> None:
     check_acts(toy, name, -0.5, image=True)
 
@@ -191,6 +193,7 @@ def test_described_as_it_acts(toy) -> None:
 
 
 @each_family
+@pytest.mark.by_default("sdxl")
 def test_every_layout_is_matched_by_the_headers_alone(toy) -> None:
     for name, layout in LAYOUTS.items():
         if layout.family == toy.family:

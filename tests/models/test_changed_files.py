@@ -136,6 +136,7 @@ MODELS = ("parts", "single", "gguf", "z8")
 
 @pytest.mark.by_default("embedding", "controlnet-4-of-4", "parts-vae")
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.by_default("controlnet-4-of-4", "parts-vae")
 def test_replaced_file_is_told_before_and_after_a_rerun(box: SimpleNamespace, request_of: Callable[..., Any], case: str) -> None:
     options, inputs, file, named = CASES[case]
     model = case.partition("-")[0] if case.startswith(MODELS) else "sd"

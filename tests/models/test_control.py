@@ -144,6 +144,7 @@ def same(one, other):
 @pytest.mark.parametrize("model", [*SDXL, *Z_IMAGE])
 @pytest.mark.parametrize("guidance", [0.0, 3.0])
 @pytest.mark.option("controlnet.preprocessor")
+@pytest.mark.by_default("3.0-v21")
 def test_pixels_are_those_of_plain_diffusers(toy_box, generate, image, model, guidance):
     used_as_it_is = generate(model, cfg_scale=guidance + 1, changed={"controlnet.preprocessor": "none"})
     assert same(used_as_it_is.image, theirs(toy_box, model, image, guidance))

@@ -136,6 +136,7 @@ def own(**changes: Any) -> bytes:
         {"id": "../" * 10}, {"job_id": "../x"}, {"parent": "../x"}, {"inputs": {"image": "../../x"}},
     ],
 )  # fmt: skip
+@pytest.mark.by_default("changes0", "changes3", "changes6", "changes9", "changes12", "changes15", "changes18")
 def test_a_record_with_values_that_none_of_ours_has_is_no_record(
     changes: dict[str, Any], history: History, outputs: Path
 ) -> None:

@@ -26,6 +26,7 @@ LAUGHS = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     ],
     ids=["laughs", "recursive", "merge", "size", "keys", "list", "deep", "tag"],
 )
+@pytest.mark.by_default("laughs", "size", "keys", "deep", "tag")
 def test_hostile_yaml_is_an_error_at_once(text: str, words: str) -> None:
     with pytest.raises(ConfigFileError) as caught:
         parse_yaml(text, "paste")

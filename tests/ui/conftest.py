@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 from streamlit.components.v2 import manifest_scanner
 from streamlit.runtime.state.safe_session_state import SafeSessionState
-from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1 import AppTest, app_test, local_script_runner
 from streamlit.util import calc_hash
 
 from core.config.loader import PROJECT_ROOT, load_settings
@@ -49,6 +49,15 @@ class StateView(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._safe._state.filtered_state)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def scripts_compiled_once() -> Iterator[None]:
+    """Streamlit compiles the script of the page for each run of an AppTest; a server does so once."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (app_test, local_script_runner):
+            patch.setattr(module, "ScriptCache", cache(module.ScriptCache))
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

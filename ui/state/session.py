@@ -18,6 +18,7 @@ _LANGUAGE = "language"
 _DEFAULT_LANGUAGE = "default_language"
 _LABELLED = "labelled_fields"
 _SPOKEN: ContextVar[str] = ContextVar("spoken", default="")
+_OF_RUN: ContextVar[str] = ContextVar("of_run", default="")  # a page asks for it a thousand times; the session's state is slow
 
 
 def choose_language(configured: str = AUTO) -> None:
@@ -30,6 +31,7 @@ def choose_language(configured: str = AUTO) -> None:
     st.session_state[_DEFAULT_LANGUAGE] = configured if configured in LANGUAGES else fallback
     if _LANGUAGE in st.session_state:
         st.query_params["lang"] = st.session_state[_LANGUAGE]
+    _OF_RUN.set(_of_session())
 
 
 @contextmanager
@@ -44,7 +46,11 @@ def speaking(selected: str) -> Iterator[None]:
 
 def language() -> str:
     """Return the viewer's language, "zh" or "en"."""
-    return _SPOKEN.get() or st.session_state.get(_LANGUAGE) or st.session_state.get(_DEFAULT_LANGUAGE, "en")
+    return _SPOKEN.get() or _OF_RUN.get() or _of_session()
+
+
+def _of_session() -> str:
+    return st.session_state.get(_LANGUAGE) or st.session_state.get(_DEFAULT_LANGUAGE, "en")
 
 
 def set_language(value: str) -> None:
@@ -54,6 +60,7 @@ def set_language(value: str) -> None:
     label goes to the browser with it.
     """
     st.session_state[_LANGUAGE] = value
+    _OF_RUN.set(value)
     for key in st.session_state.get(_LABELLED, ()):
         if key in st.session_state:
             st.session_state[key] = st.session_state[key]

@@ -89,6 +89,12 @@ def test_cancelled_while_decoding_saves_nothing(shared: JobHarness) -> None:
         ("studio", CorruptImageError, "NaN at step 2"),
     ],
 )
+@pytest.mark.by_default(
+    "sqlite-local-value-GenerationError-ValueError: cannot draw",
+    "sqlite-local-torch memory-OutOfMemoryError-cpu at 64x64",
+    "sqlite-local-studio-CorruptImageError-NaN at step 2",
+    "sqlite-ray-memory-OutOfMemoryError-cpu at 64x64",
+)
 def test_what_a_generation_raises_is_told_and_the_next_job_runs(
     shared: JobHarness, failure: str, kind: type[StudioError], words: str
 ) -> None:

@@ -204,6 +204,7 @@ class Jobs(RuleBasedStateMachine):
 
 
 @pytest.mark.all_databases
+@pytest.mark.by_default("sqlite")
 def test_any_calls_in_any_order(database: Database) -> None:
     wished = settings(max_examples=examples(24), stateful_step_count=20, deadline=None)
     run_state_machine_as_test(lambda: Jobs(database), settings=wished)

@@ -61,6 +61,7 @@ class Theatre:
 
 @pytest.mark.parametrize(("jobs", "kills"), [(4, 2), pytest.param(100, 50, marks=pytest.mark.slow)])
 @pytest.mark.timeout(1500)
+@pytest.mark.slow
 def test_after_any_kills_there_are_exactly_the_images_asked_for(harness: JobHarness, jobs: int, kills: int) -> None:
     dice = random.Random(20_261_122)
     theatre = Theatre(harness, dice)

@@ -83,6 +83,7 @@ def names(report: WhyReport) -> list[str]:
 
 @pytest.mark.by_default(*DEFAULT)
 @pytest.mark.parametrize(("prompt", "subset"), PAIRS, ids=IDS)
+@pytest.mark.by_default("scheduler.shift+seed", "vae.enable_tiling+scheduler.shift+num_inference_steps+seed")
 def test_planted_changes_are_ranked(studio: Studio, work: Any, prompt: str, subset: list[str]) -> None:
     first = request_of(studio, prompt)
     second = request_of(studio, prompt, **{name: GRADES[name] for name in subset})

@@ -28,6 +28,7 @@ sys.exit(f"imported: {heavy}" if heavy else 0)
 
 @pytest.mark.by_default("ray")
 @pytest.mark.parametrize("executor", ["local", "ray"])
+@pytest.mark.slow
 def test_the_page_starts_without_torch_and_without_ray(tmp_path: Path, executor: str) -> None:
     command = [sys.executable, "-c", CODE, str(tmp_path), executor]
     done = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True)

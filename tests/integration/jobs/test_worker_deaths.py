@@ -169,6 +169,7 @@ def test_the_worker_of_a_killed_app_is_gone_and_its_job_is_queued_again_by_the_n
     assert harness.wait(harness.submit()).state is JobState.DONE
 
 
+@pytest.mark.slow
 def test_a_worker_whose_stdin_is_held_open_still_sees_that_its_owner_is_gone(harness: JobHarness) -> None:
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as owner:
         values = {**VALUES, "storage.database": harness.place}

@@ -37,6 +37,10 @@ ROUTES = ("/api/v1/jobs", "/v1/images/generations", "/sdapi/v1/txt2img")
 @pytest.mark.by_default(
     *(f"{kind}-/api/v1/jobs" for kind in UNREADABLE), "comma-/v1/images/generations", "comma-/sdapi/v1/txt2img"
 )
+@pytest.mark.by_default(
+    *(f"{case}-/api/v1/jobs" for case in ("latin-1", "deep", "NaN", "surrogate")),
+    *(f"comma-{path}" for path in ("/v1/images/generations", "/sdapi/v1/txt2img")),
+)
 def test_unreadable_body_is_told_the_reason(served: Served, route: str, body: bytes, status: int, words: str) -> None:
     answer = httpx.post(f"{served.url}{route}", content=body, headers=JSON, timeout=60)
     expected = 400 if status == 422 and route.startswith("/v1") else status

@@ -341,6 +341,11 @@ def test_limits_are_config(tmp_path: Path) -> None:
         ({"Host": "localhost:1", "Origin": "http://localhost:1"}, 200),
     ],
 )
+@pytest.mark.by_default(
+    *(f"headers{case}-/api/v1/capabilities" for case in ("2-403", "4-403")),
+    *(f"headers{case}-/v1/models" for case in ("2-403", "5-200")),
+    *(f"headers{case}-/sdapi/v1/options" for case in ("1-200", "3-403")),
+)
 def test_pages_of_others_may_not_call(served: Served, path: str, headers: dict[str, str], status: int) -> None:
     answer = httpx.get(served.url + path, headers=headers, timeout=60)
     assert answer.status_code == status

@@ -29,6 +29,7 @@ def test_the_list_has_a_line_a_model(run: Run) -> None:
 
 
 @pytest.mark.parametrize("source", ["huggingface", "modelscope"])
+@pytest.mark.by_default("huggingface")
 def test_a_model_is_fetched_once(run: Run, hub, configs: Path, tmp_path: Path, source: str) -> None:  # noqa: F811
     entry = "id: toy\npipeline: ZImagePipeline\nhuggingface: owner/toy\nmodelscope: owner/toy\n"
     (configs / "models" / "toy.yaml").write_text(entry)

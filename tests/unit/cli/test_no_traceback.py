@@ -133,6 +133,7 @@ def _hear_ctrl_c() -> None:
 
 
 @pytest.mark.parametrize("arguments", BEGINNING, ids=" ".join)
+@pytest.mark.by_default("generate a house", "history check")
 def test_ctrl_c(tmp_path: Path, arguments: list[str]) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "core.cli", *arguments], cwd=PROJECT_ROOT, env=variables(tmp_path / "outputs", {}),
@@ -186,6 +187,7 @@ def test_help_on_the_narrowest_terminal_without_a_home(
 
 @pytest.mark.by_default("(1,)", "(0, 1, 2)")
 @pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)], ids=str)
+@pytest.mark.by_default("(0, 1, 2)")
 def test_closed_streams(tmp_path: Path, closed: tuple[int, ...]) -> None:
     run = "os.execv(sys.executable, [sys.executable, '-m', 'core.cli', 'queue'])"
     code = f"import os, sys; [os.close(fd) for fd in {closed}]; {run}"
@@ -201,6 +203,7 @@ def test_closed_streams(tmp_path: Path, closed: tuple[int, ...]) -> None:
     ("fault", "said"), [("cannot import name 'x'", "missing or damaged"), ("failed to map segment from shared object", "noexec")]
 )
 @pytest.mark.parametrize("command", [["-m", "core.cli", "queue"], ["-c", launcher.RUN_APP]], ids=["command", "app"])
+@pytest.mark.by_default("command-cannot import name 'x'-missing or damaged", "app-failed to map segment from shared object-noexec")
 def test_a_package_that_cannot_be_imported(tmp_path: Path, fault: str, said: str, command: list[str]) -> None:
     (tmp_path / "yaml.py").write_text(f"raise ImportError({fault!r})")
     ended = subprocess.run(

@@ -342,6 +342,7 @@ integrity.rebuild(Database(where if "://" in where else Path(where)), Path(outpu
 @pytest.mark.all_databases
 @pytest.mark.parametrize("moment", ["records", "reconcile", "rows"])
 @pytest.mark.by_default("sqlite-rows", "postgresql-rows", "sqlite-reconcile")
+@pytest.mark.by_default("sqlite-rows")
 def test_a_rebuild_that_is_killed_loses_nothing(
     varied: dict[str, ImageRecord], database: Database, outputs: Path, tmp_path: Path, place_of: Any, moment: str
 ) -> None:

@@ -155,6 +155,7 @@ def empty() -> dict[str, set[str]]:
     return {verb: set() for verb in ("added", "rated", "loved", "trashed", "deleting", "deleted")}
 
 
+@pytest.mark.slow
 def test_killed_anywhere(tmp_path: Path, place_of: PlaceOf) -> None:
     rng, said = random.Random(3), empty()
     for lines in (1, 12, 40):

@@ -265,6 +265,7 @@ def test_all_pages_together_are_the_sorted_list(
 
 @pytest.mark.all_databases
 @pytest.mark.parametrize("few", [0, FEW])
+@pytest.mark.by_default("sqlite-0", "sqlite-2000")
 def test_what_is_in_the_trash_is_neither_found_nor_counted(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int
 ) -> None:
@@ -316,6 +317,10 @@ def test_of_these_only(filled: tuple[History, list[ImageRecord]]) -> None:
 @pytest.mark.all_databases
 @pytest.mark.parametrize("descending", [True, False])
 @pytest.mark.parametrize("sort", SORTS)
+@pytest.mark.by_default(
+    *(f"sqlite-{name}-{number % 2 == 0}" for number, name in enumerate(SORTS)),
+    *("postgresql-created_at-True", "postgresql-rating-False", "postgresql-model-True"),
+)
 def test_every_column_pages_without_a_filter(
     filled: tuple[History, list[ImageRecord]], sort: str, descending: bool
 ) -> None:

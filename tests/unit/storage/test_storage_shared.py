@@ -68,6 +68,7 @@ def names(files: Files) -> set[str]:
     return {entry.name for folder in files.folders() for entry in files.entries(folder)}
 
 
+@pytest.mark.by_default("object store")
 def test_a_image_goes_there_whole_and_comes_back(make_image: Any, history: History, files: Files) -> None:
     generated = make_image(prompt="红色的房子", noise=True, size=(300, 200))
     record = history.add(generated, "job")
@@ -79,6 +80,7 @@ def test_a_image_goes_there_whole_and_comes_back(make_image: Any, history: Histo
         assert max(small.size) == 256 and history.thumbnail(record.id).is_relative_to(files.local)
 
 
+@pytest.mark.by_default("object store")
 def test_what_a_machine_has_not_is_fetched_and_made_again(
     make_image: Any, history: History, database: Database, files: Files
 ) -> None:
@@ -118,6 +120,7 @@ def test_marks_trash_and_imports_lie_beside_it(make_image: Any, history: History
         history.file(own.id)
 
 
+@pytest.mark.by_default("object store")
 def test_a_history_is_reconciled_checked_and_made_again_from_what_is_there(
     make_image: Any, history: History, database: Database, files: Files
 ) -> None:
@@ -148,6 +151,7 @@ def test_a_history_is_reconciled_checked_and_made_again_from_what_is_there(
     assert history.search(HistoryQuery(text="房子", tag="a")).total == 2
 
 
+@pytest.mark.by_default("object store")
 def test_input_images_are_there_for_every_machine(files: Files) -> None:
     inputs = InputImages(files)
     digest = inputs.keep(png({}).getvalue())

@@ -189,6 +189,10 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call["name"])
+@pytest.mark.by_default(
+    *(f"native {case}" for case in ("short names", "guidance_scale", "options", "batch", "lora")),
+    *("openai", "a1111 hires", "a1111 img2img"),
+)
 def test_every_call_leads_to_the_same_request(served: Served, call: dict[str, Any]) -> None:
     body = dict(call["body"])
     if "inputs" in body:
