@@ -234,6 +234,7 @@ class VaeSection(Section):
     """The options `vae.*`."""
 
     dtype: Literal["auto", "bfloat16", "float16", "float32"]
+    decoder: Literal["full", "tiny"]
     enable_tiling: bool
     tiling_mode: Literal["blend", "exact"]
     tile_sample_min_size: int

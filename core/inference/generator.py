@@ -521,10 +521,15 @@ def _encode(
 def _decode(
     backend: Backend, model: LoadedModel, request: GenerationRequest, latents: torch.Tensor
 ) -> tuple[Image.Image, tuple[Decision, ...]]:
-    """Decode to an image; when it is broken, once more in float32, with a decision that says so."""
-    step = request.num_inference_steps
+    """Decode to an image by the decoder that is wanted; when the VAE's is broken, once more in float32, with a decision that says so."""
+    step, notes = request.num_inference_steps, ()
+    if (wanted := Options(request.options).vae.decoder) == TINY:
+        if model.tiny_decoder is not None:
+            return _decode_tiny(backend, model, request, latents), ()
+        name = backend.family.tiny_decoder
+        notes = (Decision("vae.decoder", wanted, "full", localize("inference.generator.no_tiny_decoder", name=name)),) if name else ()
     try:
-        return _decode_once(backend, model, latents, step), ()
+        return _decode_once(backend, model, latents, step), notes
     except CorruptImageError as broken:
         present = model.dtypes["vae"]
         if present == "float32" or not Options(request.options).precision.auto_retry:
@@ -534,9 +539,10 @@ def _decode(
             for language, words in _DECODED_AGAIN.items()
         }
     with precision.in_float32(model.pipeline.vae):
-        return _decode_once(backend, model, latents, step), (Decision("vae.dtype", present, "float32", reason),)
+        return _decode_once(backend, model, latents, step), (*notes, Decision("vae.dtype", present, "float32", reason))
 
 
+TINY = "tiny"  # of vae.decoder
 _DECODED_AGAIN = localize("inference.generator.decoded_again")
 
 
@@ -544,6 +550,20 @@ def _decode_once(backend: Backend, model: LoadedModel, latents: torch.Tensor, st
     """Decode in the pipeline's own order of operations, with the checks between decoding and rounding."""
     pipeline = model.pipeline
     pixels = backend.decode(pipeline.vae, latents)
+    precision.check_decoded(pixels, step)
+    image: Image.Image = pipeline.image_processor.postprocess(pixels, output_type="pil")[0]
+    pipeline.maybe_free_model_hooks()
+    precision.check_image(image, step)
+    return image
+
+
+def _decode_tiny(backend: Backend, model: LoadedModel, request: GenerationRequest, latents: torch.Tensor) -> Image.Image:
+    """Decode by the tiny decoder, which takes latents as previews do."""
+    pipeline, tiny, step = model.pipeline, model.tiny_decoder, request.num_inference_steps
+    arranged = backend.preview_latents(pipeline.vae, latents, request)
+    assert arranged is not None  # of a family that has a tiny decoder
+    with torch.inference_mode():
+        pixels = tiny.decode(arranged.to(tiny.device, tiny.dtype), return_dict=False)[0].float()
     precision.check_decoded(pixels, step)
     image: Image.Image = pipeline.image_processor.postprocess(pixels, output_type="pil")[0]
     pipeline.maybe_free_model_hooks()

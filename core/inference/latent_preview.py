@@ -29,7 +29,7 @@ from core.demo import renderer, scenes
 from core.i18n import localize
 from core.inference import precision
 from core.models.families import FAMILIES
-from core.models.model_paths import PREVIEW_MAP, PREVIEWS, tiny_decoder_folder
+from core.models.model_paths import PREVIEW_MAP, PREVIEWS, TINY_DECODER, tiny_decoder_folder
 from core.types import Capability
 
 if TYPE_CHECKING:
@@ -129,6 +129,12 @@ class PreviewBudget:
         return self._spent + seconds <= SHARE * (now - self._began - self._spent)
 
 
+def tiny_decoder_of(folder: Path, device: str) -> Any:
+    """Return the tiny decoder that the model in `folder` ships, on the device, or None if it ships none."""
+    own = folder / TINY_DECODER
+    return _read_tiny(own, None, device) if own.is_dir() else None
+
+
 def load_previewer(folder: Path) -> Previewer | None:
     """Return the previewer of the model in `folder`, or None if it ships none."""
     path = folder / PREVIEW_MAP
@@ -151,9 +157,10 @@ def with_previewer(model: LoadedModel, store: Path) -> LoadedModel:
     """Return the model with its previewer, or with the reason why it has none, as a capability."""
     name = FAMILIES[model.info.pipeline].tiny_decoder
     found = tiny_decoder_folder(store, name) if name else None
-    tiny = _read_tiny(found, model) if found is not None else None
+    tiny = None if found is None else _read_tiny(found, model.pipeline.vae.config.latent_channels, model.device)
     if tiny is not None:
-        return _with_preview(model, tiny, localize("inference.preview_fit.tiny", name=name, folder=found))
+        model = replace(model, tiny_decoder=tiny)
+        return _with_preview(model, TinyPreviewer(tiny), localize("inference.preview_fit.tiny", name=name, folder=found))
     try:
         weight, bias, share = _linear(model.pipeline.vae, store / PREVIEWS)
     except (RuntimeError, ValueError, OSError, AttributeError, np.linalg.LinAlgError) as error:
@@ -180,19 +187,21 @@ def _with_preview(model: LoadedModel, previewer: Previewer | None, reason: Mappi
 # -- tiny decoders -----------------------------------------------------------------------------------------------------
 
 
-def _read_tiny(folder: Path, model: LoadedModel) -> Previewer | None:
-    """None, and a line in the log, for files that are no AutoencoderTiny for these latents."""
+def _read_tiny(folder: Path, channels: int | None, device: str) -> Any:
+    """Return the AutoencoderTiny of a folder, for latents of so many channels where that is known.
+
+    None, and a line in the log, for files that are none.
+    """
     from diffusers import AutoencoderTiny
 
-    dtype = torch.float32 if model.device == "cpu" else torch.float16
+    dtype = torch.float32 if device == "cpu" else torch.float16
     try:
         decoder = AutoencoderTiny.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, torch_dtype=dtype
         )
-        wanted = model.pipeline.vae.config.latent_channels
-        if decoder.config.latent_channels != wanted:
-            raise ValueError(f"{decoder.config.latent_channels} latent channels, {wanted} wanted")
-        return TinyPreviewer(decoder.to(model.device).eval())
+        if channels is not None and decoder.config.latent_channels != channels:
+            raise ValueError(f"{decoder.config.latent_channels} latent channels, {channels} wanted")
+        return decoder.to(device).eval()
     except (OSError, ValueError, RuntimeError, TypeError, KeyError) as error:
         log.warning("%s can't be used for previews: %s", folder, error)
         return None

@@ -32,7 +32,7 @@ from core.inference import (
     text_encoding,
     torch_compile,
 )
-from core.inference.latent_preview import Previewer, load_previewer
+from core.inference.latent_preview import Previewer, load_previewer, tiny_decoder_of
 from core.inference.load_choices import is_gguf
 from core.inference.memory_tiers import FP8_STORAGE
 from core.inference.pipeline_reading import check_model, option_part, read_denoiser, read_pipeline
@@ -68,6 +68,7 @@ class LoadedModel:
     pipeline: Any
     scheduler: Any  # its own, whatever the sampler of the last image was
     previewer: Previewer | None
+    tiny_decoder: Any  # an AutoencoderTiny for its latents, or None
     fingerprint: str
     part_hashes: Mapping[str, str]  # over names, sizes and samples, which records of all versions have
     weight_hashes: Mapping[str, str]  # over the contents
@@ -154,6 +155,7 @@ def load_model(
         pipeline=pipeline,
         scheduler=pipeline.scheduler,
         previewer=load_previewer(frame or base or path),
+        tiny_decoder=tiny_decoder_of(frame or base or path, str(device.effective)),
         fingerprint=fingerprint(*files),
         part_hashes=part_hashes(*files),
         weight_hashes=weight_hashes(*files) | (gguf_hash(path, base) if held.tier.quantization == "gguf" else {}),

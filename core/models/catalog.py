@@ -414,6 +414,8 @@ def _family(entry: Entry, folder: Path | None) -> Family:
 def cannot(family: Family, negative_prompt: bool) -> dict[str, Mapping[str, str]]:
     """Return the options without effect on this model, each with its reason."""
     found = {key: family.cannot[start] for key, start in _beginning_with(tuple(family.cannot))}
+    if not family.tiny_decoder:
+        found["vae.decoder"] = _NO_TINY
     if not negative_prompt:
         found["generation.negative_prompt"] = _NO_NEGATIVE
     return found
@@ -426,6 +428,7 @@ def _beginning_with(starts: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
 
 
 _NO_NEGATIVE = localize("models.catalog.no_negative")
+_NO_TINY = localize("models.catalog.no_tiny_decoder")
 
 
 def folder_defaults(family: Family, folder: Path | None) -> dict[str, float]:

@@ -121,6 +121,7 @@ def store_folder(store: Path, model: str) -> Path:
 
 PREVIEWS = "previews"  # in the folder of models: fitted maps, and folders of tiny decoders
 PREVIEW_MAP = "preview.safetensors"  # beside the weights of a model that has its own map for previews
+TINY_DECODER = "tiny_decoder"  # a folder beside the weights of a model that has its own
 _PUBLISHER = "madebyollin"  # of the tiny decoders on Hugging Face
 
 

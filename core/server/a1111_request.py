@@ -35,6 +35,7 @@ UPSCALERS = {  # A1111's names -> options of hires.upscaler
 HIRES_STRENGTH = 0.75  # A1111's own, where a body leaves it out
 _REFUSED = ("restore_faces", "tiling", "script_name")  # these ask for what is not here
 CLIP_FIELD, CLIP_SETTING = "clip_skip", "CLIP_stop_at_last_layers"
+DECODER_SETTING, DECODERS = "sd_vae_decode_method", {"Full": "full", "TAESD": "tiny"}
 OVERRIDDEN_CLIP = f"override_settings.{CLIP_SETTING}"
 _SILENT = (  # these never change an image
     "do_not_save_samples", "do_not_save_grid", "save_images", "send_images", "force_task_id", "comments", "script_args",
@@ -296,6 +297,8 @@ def read_setting(name: str, value: Any, reading: Reading, prefix: str = "") -> N
             reading.values["output.quality"] = value
         else:
             reading.ignore(f"{prefix}{name}")
+    elif name == DECODER_SETTING and value in DECODERS:
+        reading.values["vae.decoder"] = DECODERS[value]
     elif name == CLIP_SETTING:
         _read_clip_skip(value, f"{prefix}{name}", reading)
     elif name not in _NEUTRAL_SETTINGS or value not in _NEUTRAL_SETTINGS[name]:

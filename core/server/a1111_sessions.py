@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from core.config.prompt_weights import CLIP_SKIP
 from core.errors import OptionError
-from core.server.a1111_request import CHECKPOINT, CLIP_SETTING, Reading, fit_clip_skip, read_setting
+from core.server.a1111_request import CHECKPOINT, CLIP_SETTING, DECODER_SETTING, DECODERS, Reading, fit_clip_skip, read_setting
 from core.server.submission import SOURCE
 from core.studio import Studio
 from core.types import ModelInfo
@@ -63,6 +63,7 @@ def options_of(studio: Studio, selected: Mapping[str, Any]) -> dict[str, Any]:
         "sd_checkpoint_hash": "",
         "sd_vae": "Automatic",
         CLIP_SETTING: int(now[CLIP_SKIP]),
+        DECODER_SETTING: next(name for name, value in DECODERS.items() if value == now["vae.decoder"]),
         "samples_format": "jpg" if now["output.format"] == "jpeg" else now["output.format"],
         "jpeg_quality": now["output.quality"],
         "enable_pnginfo": now["output.metadata"],

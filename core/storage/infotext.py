@@ -35,6 +35,7 @@ _MARKS = str.maketrans("", "", "_ -/.()+#&")  # that a name may have beside lett
 _DECODER = json.JSONDecoder(strict=False)  # one for all values: making it costs more than a short value
 
 VARIATION_SEED, VARIATION_STRENGTH = "Variation seed", "Variation seed strength"  # as A1111 calls them
+VAE_DECODER = "VAE Decoder"  # which has TAESD or Full
 _STEPS = "Steps:"
 _KNOWN = {"sampler", "seed", "cfg scale", "size", "model", "model hash", "steps"}
 
@@ -63,6 +64,7 @@ def write_infotext(request: GenerationRequest, effective: Mapping[str, Any]) -> 
         "Seed": str(request.seed),
         "Size": f"{request.width}x{request.height}",
         "Clip skip": _clip_skip(effective),
+        VAE_DECODER: "TAESD" if effective.get("vae.decoder") == "tiny" else "",
         **_variation(request),
         "Model": request.model,
         "Model hash": str(effective.get("model.fingerprint") or effective.get("model_hash") or ""),

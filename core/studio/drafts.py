@@ -24,7 +24,7 @@ STRENGTH = "img2img.denoising_strength"
 UPSCALE = "upscale.mode"
 SCALING, FACTOR = "transformer.rope_scaling", "transformer.rope_factor"
 SEED = "generation.seed"
-_PLAIN = {"hires.enabled": False, "preview.enabled": False, "resume.interval": 0}
+_PLAIN = {"hires.enabled": False, "preview.enabled": False, "resume.interval": 0, "vae.decoder": "tiny"}
 
 
 class Drafts:

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import re
 
 import pytest
+from PIL import Image
 from playwright.sync_api import expect
 
-from tests.browser.chromium import PATIENCE, finished_image, new_page, open_generate, prompt_of, stage_image
+from tests.browser.chromium import (
+    PATIENCE,
+    finished_image,
+    new_page,
+    open_generate,
+    open_section,
+    prompt_of,
+    running_app,
+    stage_image,
+)
+from tests.models import tiny_models
 
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=PATIENCE)
@@ -81,3 +93,44 @@ def test_a_random_seed_is_fixed_and_what_the_program_sets_is_no_move(app, browse
     finished_image(page)
     assert len(asked) == 1
     page.close()
+
+
+@pytest.mark.slow
+def test_the_weight_of_a_controlnet_is_a_live_slider(browser, tmp_path):
+    """A tiny Stable Diffusion with a ControlNet: each move asks for the same request with another weight of its unit."""
+    tiny_models.stable_diffusion(tmp_path / "store" / "sd15")
+    tiny_models.sd15_network(tmp_path / "store" / "controlnet" / "lines")
+    square = Image.new("RGB", (64, 64))
+    square.paste("white", (16, 16, 48, 48))
+    buffer = io.BytesIO()
+    square.save(buffer, "PNG")
+    places = {"ZDARKROOM_MODELS__STORE": str(tmp_path / "store"), "ZDARKROOM_MODEL__ID": "sd15"}
+    sizes = {"ZDARKROOM_GENERATION__WIDTH": "64", "ZDARKROOM_GENERATION__HEIGHT": "64"}
+    with running_app(tmp_path / "outputs", **places, **sizes) as address:
+        page = new_page(browser)
+        open_generate(page, address, "en")
+        prompt_of(page).fill("a box")
+        page.locator(".st-key-w-generation-seed input").fill("7")
+        section = open_section(page, "control")
+        section.locator(".st-key-control_add button").click()
+        section.locator(".st-key-control_upload_0 input[type=file]").set_input_files(
+            {"name": "square.png", "mimeType": "image/png", "buffer": buffer.getvalue()}
+        )
+        expect(section.locator(".st-key-control_unit_0 img")).to_be_visible()
+        set_live(page)
+        asked = []
+        page.on("request", lambda request: asked.append(request.post_data_json) if "/drafts" in request.url else None)
+        slider = section.locator(".st-key-unit-0-weight input[type=range]")
+        slider.focus()
+        shown, drafts, weights = page.locator("figure.live"), [], []
+        for _ in range(2):
+            before = shown.get_attribute("data-shown") or "0"
+            slider.press("ArrowRight")
+            expect(shown).not_to_have_attribute("data-shown", before)
+            expect(shown).to_have_attribute("data-shown", re.compile("."))
+            drafts.append(shown.locator("img").get_attribute("src"))
+            weights.append(float(slider.input_value()))
+        assert drafts[0] != drafts[1] and weights[0] < weights[1]
+        units = [body["controlnet.units"] for body in asked]
+        assert [float(unit.split(":")[1]) for (unit,) in (units[0], units[-1])] == weights
+        page.close()

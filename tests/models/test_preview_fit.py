@@ -7,7 +7,7 @@ import io
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny
+from diffusers import AutoencoderKL, AutoencoderTiny, StableDiffusionPipeline
 from PIL import Image
 
 from core.config.loader import PROJECT_ROOT
@@ -17,6 +17,7 @@ from core.models.catalog import Catalog
 from core.models.families import backend_of
 from core.models.model_paths import EMBEDDED, ModelPaths
 from tests.models import tiny_models
+from tests.options import measured
 
 SMALL = {"width": 64, "height": 64, "num_inference_steps": 2}
 
@@ -72,6 +73,45 @@ def test_tiny_decoder_of_the_models_folder(own, tmp_path, request_of, monkeypatc
     folder = tiny_models.stable_diffusion(tmp_path / "toy")
     assert bool(previews(own, request_of(model=str(folder), **SMALL), monkeypatch)) is used is said(own).usable
     assert "taesd" in said(own).reason["en"]
+
+
+@pytest.mark.option("vae.decoder")
+def test_the_embedded_model_is_decoded_by_its_tiny_decoder_when_asked(own, request_of):
+    """Its image is near the VAE's, and the record says which decoder it was."""
+    sides = {"width": 128, "height": 128, "num_inference_steps": 4}
+    made = {}
+    for decoder in ("full", "tiny", "full"):
+        image = own.generate(request_of("a red house", changed={"vae.decoder": decoder}, **sides)).images[0]
+        assert image.effective["vae.decoder"] == decoder
+        assert np.array_equal(np.asarray(image.image), made.setdefault(decoder, np.asarray(image.image)))
+    gap = np.abs(made["full"].astype(int) - made["tiny"])
+    assert 0 < gap.mean() < 12, gap.mean()
+    measured("vae.decoder", f"tiny moves pixels by {gap.mean():.1f}/255 on average, {gap.max()} at most (embedded model)")
+
+
+@pytest.mark.option("vae.decoder")
+def test_a_tiny_decoder_of_the_models_folder_decodes_and_without_one_it_is_said(own, tmp_path, request_of):
+    folder = tiny_models.stable_diffusion(tmp_path / "toy")
+    tiny, full = (request_of(model=str(folder), changed={"vae.decoder": one}, **SMALL) for one in ("tiny", "full"))
+    without, plain = (own.generate(one).images[0] for one in (tiny, full))
+    assert without.image.tobytes() == plain.image.tobytes() and without.effective["vae.decoder"] == "full"
+    (decision,) = [one for one in without.decisions if one.option == "vae.decoder"]
+    assert "models taesd" in decision.reason["en"] and "models taesd" in decision.reason["zh"]
+    decoder = AutoencoderTiny(
+        latent_channels=4, encoder_block_out_channels=(8,) * 4, decoder_block_out_channels=(8,) * 4,
+        num_encoder_blocks=(1,) * 4, num_decoder_blocks=(1,) * 4,
+    )  # fmt: skip
+    decoder.save_pretrained(tmp_path / "taesd")
+    other = Generator(Catalog(PROJECT_ROOT / "configs", ModelPaths(tmp_path)))
+    made = other.generate(tiny).images[0]
+    pipeline = StableDiffusionPipeline.from_pretrained(folder)
+    pipeline.vae = decoder.eval()
+    generator = torch.Generator().manual_seed(tiny.seed)
+    expected = pipeline(
+        tiny.prompt, width=64, height=64, num_inference_steps=2, guidance_scale=tiny.cfg_scale, generator=generator
+    ).images[0]
+    assert made.image.tobytes() == expected.tobytes() != plain.image.tobytes()
+    assert made.effective["vae.decoder"] == "tiny" and not [one for one in made.decisions if one.option == "vae.decoder"]
 
 
 @pytest.mark.slow

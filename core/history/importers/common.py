@@ -14,7 +14,7 @@ from core.config.prompt_weights import CLIP_SKIP
 from core.config.samplers import SAMPLER, SCHEDULE, parse_sampler, parse_schedule
 from core.config.schema import AUTO
 from core.errors import InputError, OptionError
-from core.storage.infotext import VARIATION_SEED, VARIATION_STRENGTH, well_formed
+from core.storage.infotext import VAE_DECODER, VARIATION_SEED, VARIATION_STRENGTH, well_formed
 from core.types import FoundParameters, ImageParameters, NamedLora
 
 LONGEST = 2_000_000  # characters of JSON that are read; real workflows have a tenth of it
@@ -109,6 +109,7 @@ def checked(result: FoundParameters, loras_usable: bool = True) -> FoundParamete
             unused[key] = shown(value)
     _read_sampler(result, values, unused)
     _read_clip_skip(result, values, unused)
+    _read_decoder(values, unused)
     _read_variation(result, values, unused)
     if result.facts.loras:
         uses = _uses(result.facts.loras) if loras_usable else None
@@ -149,6 +150,13 @@ def _read_clip_skip(result: FoundParameters, values: dict[str, Any], unused: dic
     except InputError:
         return
     del unused[_CLIP_SKIP_FIELD]
+
+
+def _read_decoder(values: dict[str, Any], unused: dict[str, str]) -> None:
+    """Read A1111's "VAE Decoder"."""
+    if unused.get(VAE_DECODER) == "TAESD":
+        values["vae.decoder"] = "tiny"
+        del unused[VAE_DECODER]
 
 
 def _read_variation(result: FoundParameters, values: dict[str, Any], unused: dict[str, str]) -> None:

@@ -168,6 +168,8 @@ def test_nulls_are_defaults(call: Any) -> None:
         ({"subseed": 9, "subseed_strength": 0}, []),
         ({"refiner_checkpoint": "sdxl", "refiner_switch_at": 0.5}, ["refiner_checkpoint", "refiner_switch_at"]),
         ({"override_settings": {"CLIP_stop_at_last_layers": 2, "sd_vae": "None"}}, ["override_settings.CLIP_stop_at_last_layers"]),
+        ({"override_settings": {"sd_vae_decode_method": "TAESD"}}, []),
+        ({"override_settings": {"sd_vae_decode_method": "x"}}, ["override_settings.sd_vae_decode_method"]),
         ({"override_settings": {"sd_vae": "x"}}, ["override_settings.sd_vae"]),
         ({"override_settings": {"sd_model_checkpoint": "../x"}}, ["override_settings.sd_model_checkpoint: ../x"]),
         ({"seed_resize_from_w": 512, "seed_resize_from_h": 512}, ["seed_resize_from_h", "seed_resize_from_w"]),

@@ -86,6 +86,16 @@ def test_a_variation_is_written_as_a1111_has_it_and_read_from_its_images() -> No
     assert alone is not None and alone.unused["Variation seed"] == "5" and varied.keys().isdisjoint(alone.values)
 
 
+def test_the_tiny_decoder_is_written_as_a1111_has_it_and_read_back() -> None:
+    line = write_infotext(GenerationRequest("a cat"), {"vae.decoder": "tiny"}).split("\n")[1]
+    assert "VAE Decoder: TAESD" in line
+    found = a1111.read({PARAMETERS: f"a cat\n{line}"})
+    assert found is not None and found.values["vae.decoder"] == "tiny" and "VAE Decoder" not in found.unused
+    assert "VAE Decoder" not in write_infotext(GenerationRequest("a cat"), {"vae.decoder": "full"})
+    other = a1111.read({PARAMETERS: "a cat\nSteps: 4, Sampler: Euler, Seed: 3, Size: 64x64, VAE Decoder: other"})
+    assert other is not None and other.unused["VAE Decoder"] == "other"
+
+
 @given(ANY_TEXT)
 def test_any_text_of_hashes_is_read(text: str) -> None:
     assert all(name and digest for name, digest in read_lora_hashes(text).items())
