@@ -521,13 +521,12 @@ def _encode(
 def _decode(
     backend: Backend, model: LoadedModel, request: GenerationRequest, latents: torch.Tensor
 ) -> tuple[Image.Image, tuple[Decision, ...]]:
-    """Decode to an image by the decoder that is wanted; when the VAE's is broken, once more in float32, with a decision that says so."""
-    step, notes = request.num_inference_steps, ()
-    if (wanted := Options(request.options).vae.decoder) == TINY:
-        if model.tiny_decoder is not None:
-            return _decode_tiny(backend, model, request, latents), ()
-        name = backend.family.tiny_decoder
-        notes = (Decision("vae.decoder", wanted, "full", localize("inference.generator.no_tiny_decoder", name=name)),) if name else ()
+    """Decode by the decoder that is wanted; an image of the VAE that is broken once more in float32, with a decision that says so."""
+    step = request.num_inference_steps
+    wants_tiny = Options(request.options).vae.decoder == TINY
+    if wants_tiny and model.tiny_decoder is not None:
+        return _decode_tiny(backend, model, request, latents), ()
+    notes = _without_tiny(backend.family.tiny_decoder) if wants_tiny else ()
     try:
         return _decode_once(backend, model, latents, step), notes
     except CorruptImageError as broken:
@@ -555,6 +554,11 @@ def _decode_once(backend: Backend, model: LoadedModel, latents: torch.Tensor, st
     pipeline.maybe_free_model_hooks()
     precision.check_image(image, step)
     return image
+
+
+def _without_tiny(name: str) -> tuple[Decision, ...]:
+    """Say that the tiny decoder is not on this machine; of a family without one the option is listed as having no effect."""
+    return (Decision("vae.decoder", TINY, "full", localize("inference.generator.no_tiny_decoder", name=name)),) if name else ()
 
 
 def _decode_tiny(backend: Backend, model: LoadedModel, request: GenerationRequest, latents: torch.Tensor) -> Image.Image:

@@ -11,7 +11,15 @@ from typing import Any, Literal
 
 from core.config.prompt_weights import CLIP_SKIP
 from core.errors import OptionError
-from core.server.a1111_request import CHECKPOINT, CLIP_SETTING, DECODER_SETTING, DECODERS, Reading, fit_clip_skip, read_setting
+from core.server.a1111_request import (
+    CHECKPOINT,
+    CLIP_SETTING,
+    DECODER_SETTING,
+    DECODERS,
+    Reading,
+    fit_clip_skip,
+    read_setting,
+)
 from core.server.submission import SOURCE
 from core.studio import Studio
 from core.types import ModelInfo

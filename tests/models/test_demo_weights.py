@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import ZImagePipeline
+from diffusers import AutoencoderTiny, ZImagePipeline
 from safetensors.torch import load_file
 
 from core.demo import evaluate
-from core.demo.training import export
+from core.demo.training import export, tiny_decoder
 from core.demo.training.text_encoder import template
 
 FOLDER = export.WEIGHTS
@@ -56,6 +56,21 @@ def test_preview_projection_shows_the_image(pipeline):
     shown = torch.einsum("chw,cd->dhw", latent, projection["weight"]) + projection["bias"][:, None, None]
     pooled = torch.nn.functional.avg_pool2d(real, 8)
     assert (shown - pooled).abs().mean() < 0.06
+
+
+@pytest.mark.slow
+def test_the_tiny_decoder_is_trained_and_saved(tmp_path, monkeypatch):
+    monkeypatch.setattr(tiny_decoder, "POOL", 2)
+    monkeypatch.setattr(tiny_decoder, "MEASURED", 1)
+    assert tiny_decoder.main(["--out", str(tmp_path), "--minutes", "0.05"]) == 0
+    made = AutoencoderTiny.from_pretrained(tmp_path)
+    assert {value.dtype for value in load_file(tmp_path / "diffusion_pytorch_model.safetensors").values()} == {torch.float16}
+    assert made.config.latent_channels == 16
+
+
+def test_the_tiny_decoder_draws_what_the_vae_draws():
+    tiny = AutoencoderTiny.from_pretrained(FOLDER / "tiny_decoder", torch_dtype=torch.float32)
+    assert tiny_decoder.measure(tiny, 2)["tiny and vae"] > 28
 
 
 @pytest.mark.parametrize("prompts", [3, pytest.param(16, marks=pytest.mark.slow)])

@@ -76,12 +76,12 @@ def test_tiny_decoder_of_the_models_folder(own, tmp_path, request_of, monkeypatc
 
 
 @pytest.mark.option("vae.decoder")
-def test_the_embedded_model_is_decoded_by_its_tiny_decoder_when_asked(own, request_of):
+def test_the_embedded_model_is_decoded_by_its_tiny_decoder_when_asked(generator, request_of):
     """Its image is near the VAE's, and the record says which decoder it was."""
     sides = {"width": 128, "height": 128, "num_inference_steps": 4}
     made = {}
     for decoder in ("full", "tiny", "full"):
-        image = own.generate(request_of("a red house", changed={"vae.decoder": decoder}, **sides)).images[0]
+        image = generator.generate(request_of("a red house", changed={"vae.decoder": decoder}, **sides)).images[0]
         assert image.effective["vae.decoder"] == decoder
         assert np.array_equal(np.asarray(image.image), made.setdefault(decoder, np.asarray(image.image)))
     gap = np.abs(made["full"].astype(int) - made["tiny"])

@@ -246,9 +246,10 @@ VAE = (
         synonyms=("taesd", "taef1", "tiny autoencoder", "decode method", "解码器"),
         label={"en": "Decoder", "zh": "解码器"},
         help={
-            "en": "full: the model's VAE. tiny: the small decoder of the previews (TAEF1, TAESD, TAESDXL), which takes a fraction of "
-            "the time and memory and loses fine detail. Drafts are decoded by it.",
-            "zh": "full：模型自己的 VAE。tiny：预览用的小解码器（TAEF1、TAESD、TAESDXL），只占很少的时间和显存，但会损失细节。草图用它解码。",
+            "en": "full: the model's VAE. tiny: the small decoder of the previews (TAEF1, TAESD, TAESDXL), which takes a fraction "
+            "of the time and memory and loses fine detail. Drafts are decoded by it.",
+            "zh": "full：模型自己的 VAE。tiny：预览用的小解码器（TAEF1、TAESD、TAESDXL），只占很少的时间和显存，但会损失细节。"
+            "草图用它解码。",
         },
     ),
     advanced(

@@ -30,6 +30,7 @@ FOLDER = WEIGHTS / "tiny_decoder"
 SIZES = ((256, 256), (192, 192), (256, 144), (144, 256), (384, 384))  # px (width, height) of the rendered scenes
 POOL, BATCH, CROP = 400, 8, 12  # scenes, crops of a step, side of a crop in latents
 SCALE = 8  # px of a latent
+MEASURED = 24  # held-out scenes
 NOISE = 0.15  # standard deviation of what is added to half of the latents
 
 
@@ -118,6 +119,9 @@ def measure(tiny: AutoencoderTiny, count: int, seed: int = 2026) -> dict[str, fl
 def save(tiny: AutoencoderTiny, folder: Path, steps: int, minutes: float, threads: int) -> None:
     """Write the folder that `AutoencoderTiny.from_pretrained` reads, in float16, with what the training took."""
     tiny.half().save_pretrained(folder)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config.pop("block_out_channels")  # which diffusers writes, and warns of when it reads it
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     file = folder / "diffusion_pytorch_model.safetensors"
     took = {"steps": steps, "minutes": minutes, "threads": threads}
     save_file(load_file(file), file, metadata={"format": "pt", "training": json.dumps(took)})
@@ -136,7 +140,7 @@ def main(argv: list[str] | None = None) -> int:
         made, steps = train(options.minutes)
         save(made, options.out, steps, options.minutes, options.threads)
     tiny = AutoencoderTiny.from_pretrained(options.out, torch_dtype=torch.float32)
-    print(measure(tiny, options.measure or 24))
+    print(measure(tiny, options.measure or MEASURED))
     return 0
 
 
