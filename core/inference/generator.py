@@ -521,7 +521,7 @@ def _encode(
 def _decode(
     backend: Backend, model: LoadedModel, request: GenerationRequest, latents: torch.Tensor
 ) -> tuple[Image.Image, tuple[Decision, ...]]:
-    """Decode by the decoder that is wanted; an image of the VAE that is broken once more in float32, with a decision that says so."""
+    """Decode by the decoder that is wanted; a broken image of the VAE once more in float32, with a decision that says so."""
     step = request.num_inference_steps
     wants_tiny = Options(request.options).vae.decoder == TINY
     if wants_tiny and model.tiny_decoder is not None:
