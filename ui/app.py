@@ -8,11 +8,11 @@ import streamlit as st
 
 from core.errors import StudioError
 from ui import resources
-from ui.components import countdown, error_card, header, undo_toast
+from ui.components import error_card, header, job_status
 from ui.i18n import t
-from ui.state import current_page as page_state
 from ui.state import form as form_state
 from ui.state import session
+from ui.state import session as page_state
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -32,7 +32,7 @@ def main() -> None:
     try:
         studio = resources.studio()
     except StudioError as error:  # the output folder can't be used: nothing works, and the card says what to do
-        error_card.draw(error, "start")
+        error_card.render(error, "start")
         return
     session.choose_language(studio.settings.ui.language)
     pages = [
@@ -62,9 +62,9 @@ def main() -> None:
         form_state.keep_form()
     current = st.navigation(pages, position="top")
     st.set_page_config(page_title=f"{current.title} · {t('app.title')}")
-    header.draw(studio, current.title, current.url_path)
-    countdown.draw(studio)
-    undo_toast.draw(studio)
+    header.render(studio, current.title, current.url_path)
+    job_status.render_countdown(studio)
+    header.render_undo_toast(studio)
     error_card.settings_problems(studio.settings.problems)
     page_state.enter_page(current.url_path)
     current.run()

@@ -20,7 +20,7 @@ from core.errors import LANGUAGES
 from core.server import USER_HEADER, page_client, viewer_of
 from core.studio import Studio
 from core.types import Job, JobState, Progress, QueueSnapshot
-from ui.job_words import sentence
+from ui.formats import sentence
 from ui.state import session
 
 PATH = "/pulse"

@@ -26,9 +26,8 @@ from core.errors import StudioError
 from core.server import Keys, gate, health, keep_private, listener, read_binding, service_routes, unknown_paths
 from ui import progress_poll, resources
 from ui.components import error_card
-from ui.frontend_files import FrontendFiles
 from ui.i18n import t
-from ui.page_head import PageHead
+from ui.page_head import FrontendFiles, PageHead
 
 WEBSOCKETS: dict[str, Any] = {  # of open pages
     "ws": "websockets-sansio",
@@ -83,7 +82,7 @@ def _say_it(error: Exception) -> bool:
     """Show an error that no page caught as a card, and write its traceback to the log."""
     logging.getLogger(__name__).exception("a page could not be drawn", exc_info=error)
     if isinstance(error, StudioError):
-        error_card.draw(error, "uncaught")
+        error_card.render(error, "uncaught")
     else:
         error_card.block(t("error.page_title"), t("error.page_text"))
     return True

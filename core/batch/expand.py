@@ -8,8 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from core.batch import wildcards
-from core.batch.prompt_table import COLUMNS, PROMPT, PromptRow
-from core.batch.row_errors import RowErrors
+from core.batch.prompt_table import COLUMNS, PROMPT, PromptRow, RowErrors
 from core.batch.templates import is_template
 from core.batch.wildcard_files import WildcardFiles
 from core.config.cfg import CFG, as_cfg

@@ -10,8 +10,8 @@ import hashlib
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 
-from core.batch.structured_wildcards import weights_of
 from core.batch.templates import Assignment, Choice, File, Part, Parts, Variable, Wrap, parse
+from core.batch.wildcard_files import weights_of
 from core.errors import WildcardError
 from core.i18n import localize
 

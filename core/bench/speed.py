@@ -2,7 +2,7 @@
 
 First plain diffusers and the studio generate the same prompt and seeds in this process, taking turns after a warm-up. Plain
 diffusers gets the very modules that the studio has loaded, so that a large model need not fit twice. Then the studio runs
-with one option changed at a time (see bench_variants); what this machine can't do is a line with its reason.
+with one option changed at a time (`variants`); what this machine can't do is a line with its reason.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,15 +25,15 @@ from PIL.Image import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 from core.bench import random_weights
-from core.bench.variants import PROMPT as PROMPT_KEY
-from core.bench.variants import variants, with_tiles
 from core.cli.console import DONE, FAILED, SOURCE, whole_number
 from core.cli.generate import pair
 from core.config.options import SCHEMA
+from core.config.samplers import SAMPLER, Prediction, usable
+from core.config.schema import AUTO, Option
 from core.errors import OptionError, StudioError
 from core.history.store import History
 from core.i18n import localize
-from core.inference import attention, memory
+from core.inference import attention, memory, variety
 from core.inference.generator import Generator
 from core.inference.pipeline_loader import DTYPES, LoadedModel
 from core.inference.step_state import StepKeeper
@@ -235,8 +235,8 @@ def _studio(generator: Generator, history: History, changed: Mapping[str, Any], 
     attempt = ResumeState("bench", folder=folder / "states")
 
     def generate(request: GenerationRequest) -> Measure:
-        options = {key: value for key, value in changed.items() if key != PROMPT_KEY}
-        request = replace(request, prompt=changed.get(PROMPT_KEY, request.prompt), options={**request.options, **options})
+        options = {key: value for key, value in changed.items() if key != PROMPT}
+        request = replace(request, prompt=changed.get(PROMPT, request.prompt), options={**request.options, **options})
         began = time.perf_counter()
         with _timed_states() as states:
             image = generator.generate(request, attempt=attempt).images[0]
@@ -348,3 +348,59 @@ def line(name: str, row: Mapping[str, Any]) -> str:
         states = "\n  states written in {states_seconds:.4f} s (CPU {states_cpu_seconds:.4f} s), {states_share:.2%} of the image"
     figures = "".join(f"{row[part]:>9.3f}" for part in PARTS)
     return f"{name:<{NAME}}{figures}{peak:>10}{far:>14}{states.format(**row)}"
+
+
+GROUPS = ("performance", "compile", "attention", "vae", "precision", "memory", "preview")
+PROMPT_KEY = "generation.prompt"  # a row may change it, too
+LONG_PROMPT = "雪地，黄色的灯塔，" * 60  # some 400 tokens
+NUMBERS: Mapping[str, float] = {variety.STRENGTH: 0.3, variety.EMBEDS_NOISE: 0.3, variety.SHORT_STEPS: 0.25}
+NOT_ALONE = (  # these act only beside another option, or on nothing that can be measured here
+    "compile.mode",
+    "compile.fullgraph",
+    "precision.auto_retry",
+    "memory.tier",
+)
+TILED = {"vae.enable_tiling": True}
+BESIDE: Mapping[str, Mapping[str, Any]] = {"vae.tiling_mode=exact": TILED}  # what else such a line switches on
+
+
+def variants(only: Sequence[str] = (), prediction: Prediction = "flow") -> dict[str, Mapping[str, Any]]:
+    """Return changes by name, such as "vae.enable_tiling=true"; with `only`, those whose name contains one of its texts.
+
+    `prediction` is the model's: its samplers are rows.
+    """
+    found = {
+        (name := f"{option.key}={_said(value)}"): {**BESIDE.get(name, {}), option.key: value}
+        for option in SCHEMA.request_options()
+        if option.group in GROUPS and option.implemented and option.key not in NOT_ALONE
+        for value in _others(option)
+    }
+    found |= {f"{SAMPLER}={name}": {SAMPLER: name} for name in usable(prediction)}
+    found |= {f"{key}={value:g}": {key: value} for key, value in NUMBERS.items()}
+    found["long prompt"] = {PROMPT_KEY: LONG_PROMPT}
+    found["resume.interval=1"] = {"resume.interval": 1}
+    return {name: change for name, change in found.items() if not only or any(text in name for text in only)}
+
+
+def with_tiles(change: Mapping[str, Any], side: int) -> Mapping[str, Any]:
+    """Return the change with tiles of half the longer side if default tiles would cover the whole image."""
+    sizes = {"vae.enable_tiling": "vae.tile_sample_min_size", "vae.decoder_tiling": "vae.decoder_tile_size"}
+    small = {
+        size: max(64, side // 2)
+        for switch, size in sizes.items()
+        if change.get(switch) and SCHEMA.options[size].default >= side
+    }
+    return {**change, **small}
+
+
+def _others(option: Option) -> tuple[Any, ...]:
+    """Return the other values of an option; none for numbers, which have too many to try."""
+    if option.type == "bool":
+        return (not option.default,)
+    if option.type == "choice":
+        return tuple(value for value in option.choices if value not in (option.default, AUTO))
+    return ()
+
+
+def _said(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -24,7 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from core.cli.console import DONE, FAILED, whole_number
-from core.inference import banded_vae, vae_tiling
+from core.inference import vae_tiling
 
 MOST_STEPS = 2.0  # of 255: how far exact bands may be from one piece in float32
 MOST_MEMORY = 0.5  # of one piece's peak on the device
@@ -104,7 +104,7 @@ def flux_shaped(device: str) -> Any:
     return vae.eval()
 
 
-def decode(vae: Any, decoder: Callable[[banded_vae.Allocate | None], torch.Tensor], device: str) -> Decoded:
+def decode(vae: Any, decoder: Callable[[vae_tiling.Allocate | None], torch.Tensor], device: str) -> Decoded:
     """Run one way of decoding and measure it. The decoder gets how to allocate in the computer's memory, or None."""
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -130,16 +130,16 @@ def compare(vae: Any, latents: torch.Tensor, tile: int, overlap: float) -> dict[
     plan = vae_tiling.plan_tiles(tile, overlap)
     device = latents.device.type
 
-    def whole(_: banded_vae.Allocate | None) -> torch.Tensor:
+    def whole(_: vae_tiling.Allocate | None) -> torch.Tensor:
         vae_tiling.apply(vae, vae_tiling.Tiles())
         return vae.decode(latents, return_dict=False)[0]
 
-    def blended(_: banded_vae.Allocate | None) -> torch.Tensor:
+    def blended(_: vae_tiling.Allocate | None) -> torch.Tensor:
         vae_tiling.apply(vae, vae_tiling.Tiles(decoder=plan))
         return vae.decode(latents, return_dict=False)[0]
 
-    def exact(allocate: banded_vae.Allocate | None) -> torch.Tensor:
-        return banded_vae.decode(vae, latents, plan.sample, allocate)
+    def exact(allocate: vae_tiling.Allocate | None) -> torch.Tensor:
+        return vae_tiling.decode(vae, latents, plan.sample, allocate)
 
     with torch.no_grad():  # not inference_mode: there, operations made of others would be counted as one
         one = decode(vae, whole, device)

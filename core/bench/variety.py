@@ -1,4 +1,4 @@
-"""Measure how much images of different seeds differ, and their prompt adherence, by variety option: `bench variety`.
+"""Measure images of the embedded model by variety option and by sampler: `bench variety`, `bench samplers`.
 
 The distance is the mean absolute difference of pixels between the seeds of one prompt, in levels of 255.
 """
@@ -8,15 +8,18 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import statistics
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL.Image import Image
 
 from core.cli.console import DONE, whole_number
 from core.config.options import SCHEMA
+from core.config.samplers import SAMPLER, SCHEDULE, SCHEDULES, usable
 from core.demo import classifier
-from core.demo.evaluate import questions
+from core.demo.evaluate import evaluate, questions
 from core.inference import variety
 from core.inference.generator import build_generator
 from core.types import GenerationRequest
@@ -61,4 +64,43 @@ def run(arguments: argparse.Namespace, configs: Path) -> int:
         rows.append(row)
         print(f"{key:<32}{value:>9g}{row['distance']:>15.1f}{row['adherence']:>11.1%}", flush=True)
     print(json.dumps({"prompts": prompts, "seeds": SEEDS, "side": SIDE, "steps": STEPS, "rows": rows}))
+    return DONE
+
+
+SAMPLER_STEPS = (4, 8, 16)
+SAMPLER_SIDE = 256  # px
+
+
+def run_samplers(arguments: argparse.Namespace, configs: Path) -> int:
+    """Print a row for each sampler with the simple schedule, and for Euler with each other one; last one line of JSON."""
+    prompts = whole_number("--prompts", arguments.prompts, 2, 10_000)
+    generator = build_generator(configs)
+    options = {option.key: option.default for option in SCHEMA.request_options()}
+    rows: list[dict[str, Any]] = []
+    pairs = [(sampler, "simple") for sampler in usable("flow")]
+    pairs += [("euler", schedule) for schedule in SCHEDULES if schedule != "simple"]
+    print(f"{'sampler':<18}{'schedule':<14}" + "".join(f"{f'{steps} steps':>22}" for steps in SAMPLER_STEPS))
+    for sampler, schedule in pairs:
+        cells = []
+        for steps in SAMPLER_STEPS:
+            seconds: list[float] = []
+            changed = {**options, SAMPLER: sampler, SCHEDULE: schedule}
+
+            def generate(
+                prompt: str, seed: int, width: int, height: int,
+                steps: int = steps, changed: dict[str, Any] = changed, seconds: list[float] = seconds,
+            ) -> Image:  # fmt: skip
+                request = GenerationRequest(
+                    prompt, width=width, height=height, seed=seed, num_inference_steps=steps, options=changed
+                )
+                image = generator.generate(request).images[0]
+                seconds.append(image.timings["steps"])
+                return image.image
+
+            report = evaluate(generate, prompts, 2025, SAMPLER_SIDE, SAMPLER_SIDE)
+            row = {"sampler": sampler, "schedule": schedule, "steps": steps, "score": round(report.average, 4)}
+            rows.append({**row, "seconds": round(statistics.median(seconds), 3)})
+            cells.append(f"{report.average:>12.1%}{rows[-1]['seconds']:>8.2f} s")
+        print(f"{sampler:<18}{schedule:<14}" + "".join(cells), flush=True)
+    print(json.dumps({"prompts": prompts, "side": SAMPLER_SIDE, "rows": rows}))
     return DONE

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from core.benchmark import contact_sheet, plan, results_table
+from core.benchmark import plan, results_table
 from core.benchmark.report import BenchmarkReport, cancel, jobs, report
 from core.cli.console import DONE, FAILED, SOURCE, STOPPED, ProgressLine, complain, obstacle
 from core.cli.generate import CANCEL_SECONDS, POLL_SECONDS, OutFileError, pair
@@ -131,7 +131,7 @@ def _print(studio: Studio, found: BenchmarkReport, outs: Sequence[Path], languag
 
 def _content(studio: Studio, found: BenchmarkReport, out: Path, data: Mapping[str, Any]) -> bytes:
     if out.suffix.lower() == ".png":
-        return contact_sheet.draw(studio, found)
+        return results_table.draw(studio, found)
     if out.suffix.lower() == ".json":
         return json.dumps(data, ensure_ascii=False, indent=1).encode()
     return results_table.csv(found, studio.benchmarks.votes(found.benchmark.id))

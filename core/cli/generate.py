@@ -1,20 +1,20 @@
-"""`generate PROMPT` or `--prompts-file FILE`: queue one request, wait for it, and print the files."""
+"""`generate PROMPT` or `--prompts-file FILE`: queue one request, wait for it and print the files, or tell the cost alone."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from core.cli import dry_run
-from core.cli.console import DONE, SOURCE, STOPPED, ProgressLine, complain, obstacle
+from core.cli.console import DONE, FAILED, SOURCE, STOPPED, ProgressLine, complain, obstacle
 from core.config.loader import PROFILE_KEY, load_settings
 from core.config.options import SCHEMA
 from core.config.presets import Presets
@@ -23,7 +23,7 @@ from core.i18n import localize
 from core.storage.image_containers import FORMATS
 from core.studio import Studio
 from core.studio.bootstrap import build_studio
-from core.types import CONTROLS, IMAGE, MASK, GenerationRequest, InputSources, Job, JobState
+from core.types import CONTROLS, IMAGE, MASK, Estimate, GenerationRequest, InputSources, Job, JobState
 
 _T = TypeVar("_T")
 
@@ -106,7 +106,7 @@ def run_commands(commands: Sequence[GenerateCommand], language: str, configs: Pa
     settings.raise_problems()
     studio = build_studio(settings)
     if first.dry:
-        return dry_run.tell(dry_run.of_request(studio, _request(studio, first)), language, first.as_json)
+        return tell(of_request(studio, _request(studio, first)), language, first.as_json)
     line = ProgressLine(language, first.progress)
     requests = [_until_possible(partial(_request, studio, command), first.wait, line) for command in commands]
     jobs = [_until_possible(partial(studio.queue.submit, one), first.wait, line) for one in requests]
@@ -292,3 +292,31 @@ def put_files(writers: Sequence[Callable[[Path], object]], out: Path) -> list[Pa
         finally:
             part.unlink(missing_ok=True)
     return targets
+
+
+def of_request(studio: Studio, request: GenerationRequest) -> Estimate:
+    """Return the estimate of a request that could be queued. Raises StudioError for one that could not."""
+    return studio.estimates.of(studio.requests.prepare(request), wait=True)
+
+
+def tell(estimate: Estimate, language: str, as_json: bool) -> int:
+    """Print the estimate; the exit code is 1 for a request that does not fit."""
+    print(json.dumps(asdict(estimate), ensure_ascii=False) if as_json else "\n".join(_lines(estimate, language)))
+    return DONE if estimate.fits else FAILED
+
+
+def _lines(estimate: Estimate, language: str) -> list[str]:
+    """Return the estimate as a person reads it: a line of figures, then the reasons."""
+    unknown = localize("cli.dry_run.unknown")
+    figures = {
+        "seconds": unknown if estimate.seconds is None else f"{estimate.seconds:.1f} s",
+        "load": unknown if estimate.load_seconds is None else f"{estimate.load_seconds:.1f} s",
+        "vram": f"{estimate.vram_mb} MB",
+        "ram": f"{estimate.ram_mb} MB",
+        "disk": f"{estimate.disk_mb} MB",
+        "tier": estimate.tier or unknown,
+        "measured": estimate.measured,
+    }
+    first = localize("cli.dry_run.figures", **figures)[language]
+    verdict = localize("cli.dry_run.fits") if estimate.fits else localize("cli.dry_run.does_not_fit")
+    return [first, *(reason[language] for reason in estimate.reasons), verdict[language]]

@@ -18,9 +18,8 @@ from core.history.integrity import check, rebuild
 from core.i18n import localize
 from core.jobs.worker_process import DATABASE_FILE, open_database, open_store
 from core.jobs.worker_registry import WorkerRegistry
-from core.storage.database import Database
+from core.storage.database import Database, check_belonging
 from core.storage.database_copy import move
-from core.storage.storage_identity import check_belonging
 
 FILE = "file"  # the file in the output folder
 TARGETS = f"postgresql://user@host:5432/name, {FILE}, a path"

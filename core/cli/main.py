@@ -98,9 +98,9 @@ def _run(parsed: argparse.Namespace, language: str, configs: Path) -> int:
 
         return queue.run(parsed, language, configs, os.environ)
     if parsed.command == "samplers":
-        from core.cli import samplers
+        from core.cli import options_reference
 
-        return samplers.run(parsed.json)
+        return options_reference.run_samplers(parsed.json)
     if parsed.command == "history":
         if parsed.action == "why":
             from core.cli import why
@@ -179,9 +179,9 @@ def _run_bench(parsed: argparse.Namespace, configs: Path) -> int:
 
         return load.run(parsed, configs)
     if parsed.what == "samplers":
-        from core.bench import samplers
+        from core.bench import variety
 
-        return samplers.run(parsed, configs)
+        return variety.run_samplers(parsed, configs)
     if parsed.what == "variety":
         from core.bench import variety
 

@@ -22,7 +22,7 @@ from core.types import Download, ModelInfo
 
 if TYPE_CHECKING:
     from core.models.catalog import Catalog
-    from core.models.checksums import Checksums, Verified
+    from core.models.fingerprint import Checksums, Verified
 
 SOURCES = ("huggingface", "modelscope")
 POLL_SECONDS = 0.5
@@ -67,8 +67,8 @@ def check(
     Return 2 if a path does not exist, 1 if one is not recognised or differs.
     """
     from core.models.catalog import Catalog
-    from core.models.checksums import Checksums, weight_files_in
     from core.models.describe import Description, describe
+    from core.models.fingerprint import Checksums, weight_files_in
     from core.models.model_paths import default_places
 
     catalog = Catalog(configs, default_places(configs))

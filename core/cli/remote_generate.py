@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from core.cli import dry_run
+from core.cli import generate
 from core.cli.console import DONE, SOURCE, STOPPED, ProgressLine, complain
 from core.cli.generate import CANCEL_SECONDS, GenerateCommand, put_files, read_command, read_inputs, with_preset
 from core.config.loader import COMMAND_LINE, TOKEN_VARIABLE, Settings, load_settings
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace, language: str, configs: Path, environment
     inputs = {role: remote.keep_input(data, role == MASK) for role, data in read_inputs(command).items()}
     sources = {"inputs": inputs} if inputs else {}
     if command.dry:
-        return dry_run.tell(remote.estimate({**remote_values(settings, command), **sources}), language, command.as_json)
+        return generate.tell(remote.estimate({**remote_values(settings, command), **sources}), language, command.as_json)
     now = remote.submit({**remote_values(settings, command), **sources}, f"cli-{secrets.token_hex(16)}")
     return _finish(remote, _follow(remote, now, ProgressLine(language, command.progress)), command, language)
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from core.cli.console import DONE, ask_password
 from core.config.loader import Settings, load_settings
 from core.errors import InputError
-from core.jobs.quota import MEGABYTE, use_of
+from core.jobs.viewed_queue import MEGABYTE, use_of
 from core.jobs.worker_process import open_database
 from core.server.auth.users import ADMIN, USER, Users
 from core.types import USER_CLIENT

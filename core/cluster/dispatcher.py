@@ -24,8 +24,7 @@ from core.cluster.worker_pool import Inbox, Prepared, WorkerPool
 from core.config.options import SCHEMA
 from core.config.typed_settings import Options
 from core.errors import GenerationError, ModelError, StudioError
-from core.jobs.exit_reasons import EXIT_CLUSTER, EXIT_NO_WORKER, PREDECESSOR_GONE
-from core.jobs.generator_protocol import LazyGenerator
+from core.jobs.generator_protocol import EXIT_CLUSTER, EXIT_NO_WORKER, PREDECESSOR_GONE, LazyGenerator
 from core.jobs.job_trace import JobLog
 from core.jobs.queue import ChangeWatch, JobQueue
 from core.jobs.runner import JobRunner

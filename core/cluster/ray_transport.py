@@ -23,7 +23,7 @@ import psutil
 from core.cluster.actor import GeneratorActor
 from core.cluster.transport import Handle, Heard, Node, WorkerGone
 from core.config.thread_environment import ASLEEP, SPIN, SPIN_VARIABLE
-from core.jobs import exit_reasons
+from core.jobs import generator_protocol
 from core.jobs.worker_process import ALLOCATOR_VARIABLE
 
 LOOPBACK = "127.0.0.1"
@@ -149,10 +149,10 @@ class RayTransport:
             actor.call = actor.handle.listen.remote()
         return heard
 
-    def _why(self, node: Node, error: Exception) -> exit_reasons.Reason:
+    def _why(self, node: Node, error: Exception) -> generator_protocol.Reason:
         there = any(other.id == node.id for other in self.nodes())
         process = there and not isinstance(error, self._ray.exceptions.ActorUnavailableError)
-        return exit_reasons.actor_gone(node.name) if process else exit_reasons.node_gone(node.name)
+        return generator_protocol.actor_gone(node.name) if process else generator_protocol.node_gone(node.name)
 
     def end(self, handle: Handle) -> None:
         """Kill the actor."""

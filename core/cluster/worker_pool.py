@@ -19,7 +19,7 @@ from typing import Any
 from core.cluster.transport import Ended, Facts, Freed, Handle, Heard, Lost, Message, Node, Transport, WorkerGone
 from core.config.options import SCHEMA
 from core.config.schema import AUTO, TakesEffect
-from core.jobs import exit_reasons
+from core.jobs import generator_protocol
 from core.jobs.worker_commands import PromptCommand
 from core.types import ClusterNode, ClusterWorker, GenerationRequest, ResumeState, WorkerStatus
 
@@ -382,7 +382,7 @@ class WorkerPool:
     def _drop_silent(self) -> None:
         for worker in list(self._workers.values()):
             if self._hang and worker.busy and time.monotonic() - worker.heard > self._hang:
-                self._lose(worker, exit_reasons.silent(self._hang))
+                self._lose(worker, generator_protocol.silent(self._hang))
 
     # -- what there is to see --------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Store benchmarks of models and options, and the votes about them.
+"""Store benchmarks of models and options with the votes about them, and studies of why two images differ.
 
 A benchmark is a row with its columns, prompts and seeds; the images belong to the jobs of its columns.
 """
@@ -6,6 +6,7 @@ A benchmark is a row with its columns, prompts and seeds; the images belong to t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
@@ -14,12 +15,13 @@ from sqlalchemy import Connection, Row, delete, insert, select
 from core.config.options import SCHEMA
 from core.config.schema import AUTO
 from core.errors import NotFoundError
-from core.history.visibility import EVERYTHING, Scope
+from core.history.hidden_collections import EVERYTHING, Scope
+from core.history.record_codec import new_id
 from core.storage.database import Database, moment, timestamp
 from core.storage.dialects import upsert
 from core.storage.infotext import well_formed
-from core.storage.tables import benchmark_votes, benchmarks
-from core.types import STORED_OFFSET, Benchmark, BenchmarkColumn, Vote, cfg_of
+from core.storage.tables import benchmark_votes, benchmarks, difference_studies
+from core.types import STORED_OFFSET, Benchmark, BenchmarkColumn, Vote, WhyChange, WhyPlan, WhyStudy, cfg_of
 
 VOTED_ON = ("comparison_id", "voter", "place", "one", "other")
 
@@ -103,3 +105,49 @@ def _values(stored: Mapping[str, Any]) -> dict[str, Any]:
     if guidance is not None:
         values["generation.cfg_scale"] = guidance if guidance == AUTO else cfg_of(guidance, STORED_OFFSET)
     return values
+
+
+class StudyStore:
+    """The studies of one database, as far as their jobs may be seen."""
+
+    def __init__(self, database: Database, scope: Callable[[], Scope] = lambda: EVERYTHING) -> None:
+        """Open the studies; `scope` is asked at each call which of them may be seen."""
+        self._database = database
+        self._scope = scope
+
+    def seen_by(self, scope: Callable[[], Scope]) -> StudyStore:
+        """Return the same studies as far as `scope` shows their jobs."""
+        return StudyStore(self._database, scope)
+
+    def put(self, connection: Connection, plan: WhyPlan, jobs: Sequence[str]) -> str:
+        """Write a study in the transaction that writes its jobs; return its id."""
+        created_at = datetime.now(UTC)
+        row = {"id": new_id(created_at), "created_at": timestamp(created_at), "plan": _written(plan), "jobs": list(jobs)}
+        connection.execute(insert(difference_studies), row)
+        return str(row["id"])
+
+    def get(self, study_id: str) -> WhyStudy:
+        """Return a study. Raises NotFoundError."""
+        with self._database.reading() as connection:
+            wanted = select(difference_studies).where(difference_studies.c.id == study_id)
+            row = connection.execute(wanted).one_or_none()
+            seen = row is not None and self._scope().may_see_jobs(connection, row.jobs)
+        if row is None or not seen:
+            raise NotFoundError(kind="study", value=study_id)
+        created_at = moment(row.created_at)
+        assert created_at is not None
+        return WhyStudy(row.id, created_at, _read(row.plan), tuple(row.jobs))
+
+
+def _written(plan: WhyPlan) -> dict[str, Any]:
+    changes = [
+        {"before": dict(one.before), "after": dict(one.after), "environment": one.environment} for one in plan.changes
+    ]
+    return {**vars(plan), "changes": changes, "size": list(plan.size), "fixed": [list(one) for one in plan.fixed]}
+
+
+def _read(stored: Mapping[str, Any]) -> WhyPlan:
+    changes = tuple(WhyChange(**change) for change in stored["changes"])
+    fixed = tuple((name, before, after) for name, before, after in stored["fixed"])
+    width, height = stored["size"]
+    return WhyPlan(stored["one"], stored["other"], changes, (width, height), fixed)

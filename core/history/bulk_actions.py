@@ -14,12 +14,11 @@ from sqlalchemy import Connection, Row
 
 from core.errors import NotFoundError, StorageError
 from core.history import annotation_files, image_rows, search
-from core.history.hidden_collections import CollectionLockedError
+from core.history.hidden_collections import EVERYTHING, CollectionLockedError, Scope
 from core.history.record_codec import beside
-from core.history.visibility import EVERYTHING, Scope
 from core.storage.database import Database, moment, timestamp
 from core.storage.files import Files
-from core.storage.thumbnails import Thumbnails
+from core.storage.image_writer import Thumbnails
 from core.types import AnnotationChange, Annotations, HistoryQuery, ImageSelection, Undo
 
 PART = 200  # images of one transaction: some tenths of a second

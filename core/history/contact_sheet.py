@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from core.errors import ImageTooLargeError
-from core.storage.pixel_budget import decoding
+from core.storage.image_containers import decoding
 
 CELL, MARGIN, LABEL, LABEL_WIDTH, LEAST_WIDTH, FONT = 320, 8, 30, 110, 560, 16  # px
 LINE = 20  # px: from one line of a label to the next

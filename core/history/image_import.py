@@ -21,6 +21,7 @@ from sqlalchemy import select
 from core.config.options import FIELDS
 from core.errors import ImageTooLargeError, ImportFileError
 from core.history import image_rows, reading_process
+from core.history.hidden_collections import EVERYTHING, Scope
 from core.history.record_codec import (
     FORMAT,
     LONGEST_MODEL,
@@ -35,14 +36,13 @@ from core.history.record_codec import (
     requested,
     with_new_id,
 )
-from core.history.visibility import EVERYTHING, Scope
 from core.i18n import localize
 from core.storage.database import Database, timestamp
 from core.storage.files import Files
+from core.storage.image_containers import decoding
 from core.storage.image_writer import EXTENSIONS, StoredFile
 from core.storage.infotext import PROGRAM
 from core.storage.metadata import FileMetadata, read_metadata
-from core.storage.pixel_budget import decoding
 from core.storage.tables import images
 from core.types import CFG_OFF, FoundParameters, GenerationRequest, ImageRecord
 

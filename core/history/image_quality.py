@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from core.errors import ImageTooLargeError, StorageError
-from core.storage.pixel_budget import decoding
+from core.storage.image_containers import decoding
 from core.types import Difference
 
 BLACK_LIGHT = 16  # of 255: in a black image all but one pixel of a hundred are darker

@@ -19,12 +19,12 @@ from core.history.reconcile import DATED, ReconcileReport, read_record, reconcil
 from core.history.record_codec import RECORD_SUFFIX, beside, encoded
 from core.storage.database import Database
 from core.storage.dialects import dialect_of
-from core.storage.dialects.expressions import stored_text
+from core.storage.dialects.contract import stored_text
 from core.storage.files import Files, files_of
+from core.storage.image_writer import Thumbnails
 from core.storage.input_images import InputImages
 from core.storage.metadata import read_metadata
 from core.storage.tables import image_inputs, image_labels, images, jobs
-from core.storage.thumbnails import Thumbnails
 
 log = logging.getLogger(__name__)
 

@@ -15,9 +15,9 @@ from typing import Any
 
 from core.config.options import SCHEMA
 from core.errors import OptionError
+from core.history.hidden_collections import EVERYTHING, Scope
 from core.history.image_rows import COLLECTION, PARENT, PROGRAM, TAG
 from core.history.record_codec import UNKNOWN_SEED, signed_seed
-from core.history.visibility import EVERYTHING, Scope
 from core.storage.database import timestamp
 from core.storage.dialects import Dialect
 from core.storage.dialects.contract import Conditions

@@ -33,12 +33,11 @@ from core.history.record_codec import (
 from core.storage.database import Database, timestamp
 from core.storage.files import Entry, Files, LocalFiles, files_of, is_temporary
 from core.storage.image_containers import FORMATS
-from core.storage.image_writer import StoredFile
+from core.storage.image_writer import FOLDER, StoredFile
 from core.storage.input_images import FOLDER as INPUTS
 from core.storage.metadata import read_metadata
 from core.storage.object_store import COPIES
 from core.storage.tables import images
-from core.storage.thumbnails import FOLDER
 from core.types import ImageRecord
 
 log = logging.getLogger(__name__)

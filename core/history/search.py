@@ -10,9 +10,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select, text
 
+from core.history.hidden_collections import EVERYTHING, Scope
 from core.history.importers.common import LARGEST_SEED
 from core.history.query_sql import RANGES, UNTOLD, QuerySql, asked_by, unusable
-from core.history.visibility import EVERYTHING, Scope
 from core.storage.dialects import dialect_of
 from core.storage.infotext import well_formed
 from core.storage.tables import images

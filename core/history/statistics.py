@@ -12,10 +12,10 @@ from sqlalchemy import Connection, Row, select, text
 
 from core.config.options import SCHEMA
 from core.config.samplers import SAMPLER
+from core.history.hidden_collections import EVERYTHING, Scope
 from core.history.image_rows import COLLECTION, PROGRAM, TAG
 from core.history.query_sql import QuerySql, asked_by
 from core.history.search import check
-from core.history.visibility import EVERYTHING, Scope
 from core.storage.database import moment
 from core.storage.dialects import dialect_of
 from core.storage.infotext import well_formed

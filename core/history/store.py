@@ -5,13 +5,17 @@ then thumbnail
 and file. A crash between the two leaves an image without a row, which `reconcile` adopts: no image is lost, and no row
 points at an image
 that was never written.
+
+Images whose record can't be written now, as the database is away, are kept in a folder until it is back.
 """
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Any
@@ -21,16 +25,14 @@ from sqlalchemy import Connection, Row
 from core.errors import NotFoundError, SharedStorageError, StorageError
 from core.history import image_rows, search, statistics
 from core.history.bulk_actions import BulkActions
+from core.history.hidden_collections import EVERYTHING, Scope
 from core.history.image_import import import_image
-from core.history.pending import PendingImage
 from core.history.reconcile import ReconcileReport, reconcile
 from core.history.record_codec import beside, encoded, generated_record, image_record, in_sidecar, is_id, new_id
-from core.history.visibility import EVERYTHING, Scope
 from core.storage.database import Database
-from core.storage.files import Files, files_of
-from core.storage.image_writer import ImageWriter, metadata_wanted
+from core.storage.files import Files, files_of, remove, write_atomically
+from core.storage.image_writer import ImageWriter, StoredFile, Thumbnails, metadata_wanted
 from core.storage.metadata import fits
-from core.storage.thumbnails import Thumbnails
 from core.types import (
     AnnotationChange,
     GeneratedImage,
@@ -246,3 +248,71 @@ class History:
     def reconcile(self) -> ReconcileReport:
         """Put right what a crash left behind; to be called at start."""
         return reconcile(self._database, self._files)
+
+
+FOLDER = "pending"  # in the output folder
+
+
+
+@dataclass(frozen=True)
+class PendingImage:
+    """A finished image that is not in the history yet: its encoded file and its record."""
+
+    stored: StoredFile
+    data: bytes
+    record: Mapping[str, Any]
+    record_beside: bool = False  # in a file beside the image, as it is not in the image itself
+
+    @property
+    def id(self) -> str:
+        return str(self.record["id"])
+
+    @property
+    def job_id(self) -> str | None:
+        job_id: str | None = self.record["job_id"]
+        return job_id
+
+    @property
+    def place(self) -> int | None:
+        """Return the image's index in its job, from 1."""
+        place: int | None = self.record["place"]
+        return place
+
+
+class PendingImages:
+    """Files in a folder of this machine, two for each image; they survive a restart."""
+
+    def __init__(self, directory: Path) -> None:
+        self._folder = directory / FOLDER
+
+    def put(self, image: PendingImage) -> None:
+        """Write an image durably. Raises DiskFullError, NotWritableError or StorageError."""
+        write_atomically(self._folder / f"{image.id}.image", image.data)
+        facts = {"stored": vars(image.stored), "record": dict(image.record), "record_beside": image.record_beside}
+        write_atomically(
+            self._folder / f"{image.id}.json", json.dumps(facts).encode()
+        )  # last: it makes the image count
+
+    def all(self, job_id: str | None = None) -> list[PendingImage]:
+        """Return the images, of one job or of all, oldest first. Unreadable ones are left out and logged."""
+        found = []
+        for path in sorted(self._folder.glob("*.json")):
+            try:
+                facts = json.loads(path.read_text(encoding="utf-8"))
+                if job_id is not None and facts["record"]["job_id"] != job_id:
+                    continue
+                stored = StoredFile(**{**facts["stored"], "size": tuple(facts["stored"]["size"])})
+                data = path.with_suffix(".image").read_bytes()
+                found.append(PendingImage(stored, data, facts["record"], bool(facts["record_beside"])))
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                log.error("%s can't be read: %s", path, error)
+        return found
+
+    def places_of(self, job_id: str) -> frozenset[int]:
+        """Return the indices of a job's pending images, from 1."""
+        return frozenset(image.place for image in self.all(job_id) if image.place is not None)
+
+    def remove(self, image_id: str) -> None:
+        """Delete an image that is in the history now."""
+        for suffix in ("json", "image"):
+            remove(self._folder / f"{image_id}.{suffix}")

@@ -18,8 +18,8 @@ from sqlalchemy import Connection, Row, insert, select
 from core.config.options import SCHEMA
 from core.errors import NotFoundError
 from core.history import contact_sheet
+from core.history.hidden_collections import EVERYTHING, Scope
 from core.history.record_codec import is_id, new_id
-from core.history.visibility import EVERYTHING, Scope
 from core.storage.database import Database, moment, timestamp
 from core.storage.files import Files, files_of, write_atomically
 from core.storage.tables import images, jobs, sheets

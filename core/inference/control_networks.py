@@ -15,10 +15,10 @@ from core.config.control_units import FILES, POSE, PREPROCESSOR_FILES, units_of
 from core.errors import ControlNetError
 from core.i18n import localize
 from core.inference import precision
+from core.inference.control_maps import pose_map
 from core.inference.depth_map import DepthEstimator
 from core.inference.pipeline_loader import LoadedModel
 from core.inference.pipeline_reading import read_network
-from core.inference.pose import pose_map
 from core.models.catalog import Catalog
 from core.models.controlnet_library import (
     PREPROCESSOR_FOLDER,

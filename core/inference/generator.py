@@ -61,11 +61,11 @@ from core.inference.step_state import StepStore
 from core.inference.upscaling import Enlarger, Upscalers
 from core.inference.weight_reading import LoadWatch
 from core.models.catalog import Catalog
-from core.models.checksums import Checksums
 from core.models.embedding_library import FOLDER as EMBEDDING_FOLDER
 from core.models.embedding_library import Embedding, EmbeddingLibrary
 from core.models.families import backend_of
 from core.models.families.backend import Backend, IsCancelled, OnProgress, PromptEmbeds, Report
+from core.models.fingerprint import Checksums
 from core.models.lora_library import FOLDER as LORA_FOLDER
 from core.models.lora_library import LoraLibrary, lora_files
 from core.models.model_paths import model_paths_of_values

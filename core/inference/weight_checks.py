@@ -14,7 +14,7 @@ import torch
 
 from core.i18n import localize
 from core.inference.weight_reading import is_quantised
-from core.models.checksums import Checksums
+from core.models.fingerprint import Checksums
 from core.models.validation import problem
 from core.types import Decision, ModelInfo
 

@@ -34,7 +34,7 @@ from sqlalchemy import (
 from core.errors import JobStateError, KeyReusedError, NotFoundError, QueueFullError, StudioError
 from core.jobs.serialization import read_job, write_request
 from core.storage.database import now, timestamp
-from core.storage.dialects.expressions import stored_text
+from core.storage.dialects.contract import stored_text
 from core.storage.tables import batches, images, jobs, previews, switches
 from core.types import GenerationRequest, Job, JobState, SubmitOptions
 

@@ -10,22 +10,21 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from types import TracebackType
+from typing import Any, Self, TypeVar
 
 from PIL.Image import Image
 
 from core.errors import Cancelled, InputImageError, NotFoundError, StorageError, StudioError, WorkerDiedError
 from core.history import used_files
-from core.history.pending import PendingImages
-from core.history.store import History
+from core.history.store import History, PendingImages
 from core.history.sweeps import SweepStore
 from core.i18n import localize
-from core.jobs.eta import EtaEstimator
 from core.jobs.generator_protocol import LazyGenerator, WorkerLost, as_studio_error, device_fault
-from core.jobs.image_saver import ImageSaver
-from core.jobs.job_trace import JobLog, JobTrace
+from core.jobs.job_trace import EtaEstimator, JobLog, JobTrace
 from core.jobs.queue import JobQueue
 from core.jobs.worker_process import RETRY_SECONDS
 from core.storage.database import Database
@@ -390,3 +389,42 @@ def without_prompts(text: str, request: GenerationRequest) -> str:
         for form in (prompt, repr(prompt)[1:-1]):
             text = text.replace(form, "[prompt]") if form.strip() else text
     return text
+
+
+class ImageSaver:
+    """One thread of a running job. At most one image is being saved; when the block ends, all are.
+
+    What saving an image raises, is raised by the next `put`, or at the end of the block. Of a block that ends with an
+    error it is logged.
+    """
+
+    def __init__(self, job_id: str) -> None:
+        self._job_id = job_id
+        self._thread = ThreadPoolExecutor(1, "save")
+        self._saving: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.wait()
+        except Exception:  # whatever saving meets: the error that ended the block is the one to raise
+            if error is None:
+                raise
+            log.exception("job %s: an image could not be saved", self._job_id)
+        finally:
+            self._thread.shutdown()
+
+    def put(self, save: Callable[[], None]) -> None:
+        """Call `save` in the thread once the image before it is saved."""
+        self.wait()
+        self._saving = self._thread.submit(save)
+
+    def wait(self) -> None:
+        """Return when all images are saved. Raises what the last one raised."""
+        saving, self._saving = self._saving, None
+        if saving is not None:
+            saving.result()

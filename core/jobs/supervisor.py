@@ -17,9 +17,8 @@ from typing import IO, Any, Literal
 from core.config.loader import PROJECT_ROOT, Settings
 from core.config.thread_environment import waiting
 from core.errors import NoRoomError, StudioError, WorkerStartError
-from core.jobs import exit_reasons
-from core.jobs.exit_reasons import EXIT_IDLE, EXIT_LOCKED
-from core.jobs.generator_protocol import DEFAULT_GENERATOR
+from core.jobs import generator_protocol
+from core.jobs.generator_protocol import DEFAULT_GENERATOR, EXIT_IDLE, EXIT_LOCKED
 from core.jobs.job_rows import new_id
 from core.jobs.queue import JobQueue
 from core.jobs.worker_commands import ModelCommand, ModelCommands, WorkerRequests
@@ -81,7 +80,7 @@ class WorkerSupervisor:
         with self._guard:
             if self._thread is not None:
                 return
-            requeue_abandoned(self._queue, self._registry, exit_reasons.APP_NOT_RUNNING)
+            requeue_abandoned(self._queue, self._registry, generator_protocol.APP_NOT_RUNNING)
             self._stopping = threading.Event()
             self._thread = threading.Thread(
                 target=self._keep_alive, args=(self._stopping,), name="worker-supervisor", daemon=True
@@ -168,7 +167,7 @@ class WorkerSupervisor:
             return "locked"
         last = self._registry.last_status(worker_id)
         self._unloaded_from = last.memory_bytes if code == EXIT_IDLE else None
-        reason = exit_reasons.APP_CLOSED if stopping.is_set() else hang or exit_reasons.ended(code)
+        reason = generator_protocol.APP_CLOSED if stopping.is_set() else hang or generator_protocol.ended(code)
         lost = self._queue.abandon(worker_id, reason)
         good_jobs = self._registry.remove(worker_id)
         quiet = stopping.is_set() or code == EXIT_IDLE
@@ -176,7 +175,7 @@ class WorkerSupervisor:
         log.log(logging.INFO if quiet else logging.ERROR, "worker: %s; jobs interrupted: %d", reason["en"], len(lost))
         return "good" if good_jobs or quiet or time.monotonic() - began > GOOD_SECONDS else "bad"
 
-    def _count_start(self, began: bool, reason: exit_reasons.Reason) -> None:
+    def _count_start(self, began: bool, reason: generator_protocol.Reason) -> None:
         """Count workers that end before they begin. No job reports that, so after MAX_STARTS the status does."""
         self._failed_starts = 0 if began else self._failed_starts + 1
         self._trouble = None
@@ -184,7 +183,7 @@ class WorkerSupervisor:
             log_file = self._settings.output_directory / OUTPUT_FILE
             self._trouble = WorkerStartError(times=self._failed_starts, detail=reason, log=log_file)
 
-    def _watch(self, process: subprocess.Popen[bytes], worker_id: str) -> tuple[int, exit_reasons.Reason | None]:
+    def _watch(self, process: subprocess.Popen[bytes], worker_id: str) -> tuple[int, generator_protocol.Reason | None]:
         """Wait for the worker's end, and kill it when its job stops moving; return exit code and reason."""
         limit = self._settings.worker.timeout
         limit += RAY_GRACE if limit and self._settings.worker.executor == "ray" else 0.0
@@ -196,7 +195,7 @@ class WorkerSupervisor:
                 silence = self._silence(worker_id)
                 if limit and silence > limit:
                     process.kill()
-                    return process.wait(), exit_reasons.silent(limit)
+                    return process.wait(), generator_protocol.silent(limit)
 
     def _requeue_lost(self) -> None:
         """Requeue the jobs of workers of other apps whose machines are gone."""
@@ -206,7 +205,7 @@ class WorkerSupervisor:
         if time.monotonic() - self._database_failed < AWAY_SECONDS:
             return  # heartbeats are old because nobody could write them
         try:
-            if lost := requeue_lost(self._queue, self._registry, exit_reasons.MACHINE_GONE):
+            if lost := requeue_lost(self._queue, self._registry, generator_protocol.MACHINE_GONE):
                 log.warning("%d workers of other apps are gone; their jobs are queued again", lost)
         except Exception:
             log.exception("the registry could not be read")

@@ -19,14 +19,28 @@ from typing import Any
 from core.config.options import SCHEMA
 from core.config.typed_settings import Options
 from core.errors import Cancelled, GenerationError, ModelLoadError, StudioError, UnavailableError
-from core.jobs.draft_commands import DraftCommand, DraftCommands
-from core.jobs.exit_reasons import EXIT_DEVICE, EXIT_IDLE, PREDECESSOR_GONE
-from core.jobs.generator_protocol import Generator, LazyGenerator, PromptWriter, build_generator
+from core.jobs.generator_protocol import (
+    EXIT_DEVICE,
+    EXIT_IDLE,
+    PREDECESSOR_GONE,
+    Generator,
+    LazyGenerator,
+    PromptWriter,
+    build_generator,
+)
 from core.jobs.job_trace import JobLog
 from core.jobs.queue import ChangeWatch, JobQueue
 from core.jobs.runner import JobRunner
 from core.jobs.tenant import Tenant, use_cpu_politely
-from core.jobs.worker_commands import ModelCommand, ModelCommands, PromptAnswer, PromptCommand, PromptCommands
+from core.jobs.worker_commands import (
+    DraftCommand,
+    DraftCommands,
+    ModelCommand,
+    ModelCommands,
+    PromptAnswer,
+    PromptCommand,
+    PromptCommands,
+)
 from core.jobs.worker_process import WorkerConfig, open_store, retry_loop, serve
 from core.jobs.worker_registry import Heartbeat, WorkerRegistry, requeue_abandoned, status_of
 from core.remote.generator import RemoteGenerator

@@ -21,12 +21,11 @@ import psutil
 from core.config.options import SCHEMA
 from core.config.schema import AUTO
 from core.config.typed_settings import Options
-from core.jobs.exit_reasons import APP_CLOSED, EXIT_LOCKED, ended
-from core.jobs.generator_protocol import DEFAULT_GENERATOR
+from core.jobs.generator_protocol import APP_CLOSED, DEFAULT_GENERATOR, EXIT_LOCKED, ended
 from core.storage.database import Database
 from core.storage.files import Files
+from core.storage.image_containers import OPTION, set_budget
 from core.storage.object_store import open_files
-from core.storage.pixel_budget import OPTION, set_budget
 
 DATABASE_FILE = "studio.db"
 LOCK_FILE = "worker.lock"

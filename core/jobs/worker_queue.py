@@ -10,7 +10,7 @@ from sqlalchemy import Connection, func, select, update
 
 from core.errors import Cancelled, CrashLoopError, GenerationError, StudioError, WorkerDiedError
 from core.jobs import job_rows
-from core.jobs.exit_reasons import Reason
+from core.jobs.generator_protocol import Reason
 from core.jobs.job_rows import ENDED, IN_WORK, IllegalTransition, end_job, not_before, requeue_job
 from core.jobs.serialization import UnreadableRequest, read_request, write_progress
 from core.storage.database import Database, now

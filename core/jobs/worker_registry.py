@@ -14,8 +14,7 @@ import psutil
 from sqlalchemy import Row, delete, insert, select
 
 from core.errors import StorageError
-from core.jobs.exit_reasons import Reason
-from core.jobs.generator_protocol import LazyGenerator
+from core.jobs.generator_protocol import LazyGenerator, Reason
 from core.jobs.queue import JobQueue
 from core.jobs.serialization import read_status, write_status
 from core.jobs.worker_process import ALLOCATOR_VARIABLE, is_alive

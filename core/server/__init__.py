@@ -14,19 +14,15 @@ from core.server import a1111, error_responses
 from core.server.a1111 import create_a1111
 from core.server.a1111_control import create_controlnet
 from core.server.auth.authenticator import Keys
-from core.server.auth.bind_address import Binding, read_binding
-from core.server.auth.private_files import keep_private
+from core.server.auth.bind_address import Binding, keep_private, read_binding
 from core.server.auth_middleware import Gate
 from core.server.docs import docs_routes, documents_of
-from core.server.health import Health
-from core.server.login import LOGOUT
-from core.server.metrics import metrics_route
+from core.server.health import Health, Viewers, metrics_route, page_client, viewed, viewer_of
+from core.server.html_pages import LOGOUT, UnknownPaths
 from core.server.openai import routes as openai
 from core.server.openai.routes import create_openai
 from core.server.submission import BROWSER_COOKIE, ROLE_HEADER, USER_HEADER
-from core.server.unknown_paths import UnknownPaths
 from core.server.v1.routes import create_api
-from core.server.viewers import Viewers, page_client, viewed, viewer_of
 from core.studio import Studio
 
 __all__ = [

@@ -43,11 +43,10 @@ from core.server.a1111_request import (
     read_body,
 )
 from core.server.a1111_sessions import Ending, Sessions, find_model, options_of, read_options
-from core.server.body_limit import Guard
+from core.server.body_limit import Guard, fitted, from_base64
 from core.server.error_responses import Answer, described, install_errors
 from core.server.job_marks import JobMarks
 from core.server.submission import SOURCE, check_count, client_of, demand_images, ended, submit
-from core.server.uploads import fitted, from_base64
 from core.storage.infotext import read_infotext, write_infotext
 from core.studio import Studio
 from core.types import (

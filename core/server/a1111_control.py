@@ -11,14 +11,22 @@ from pydantic import BaseModel
 
 from core import __version__
 from core.config import control_units
-from core.config.control_a1111 import CONTROL_MODES, UNION_TYPES, plain_name, preprocessor_of
-from core.config.control_units import KEY, MODES, PREPROCESSORS, ControlUnit
+from core.config.control_units import (
+    A1111_TYPES,
+    CONTROL_MODES,
+    KEY,
+    MODES,
+    PREPROCESSORS,
+    ControlUnit,
+    plain_name,
+    preprocessor_of,
+)
 from core.errors import OptionError
 from core.i18n import localize
 from core.server.a1111_request import Body, Reading
+from core.server.body_limit import fitted, from_base64
 from core.server.error_responses import install_errors
 from core.server.submission import SOURCE
-from core.server.uploads import fitted, from_base64
 from core.studio import Studio
 from core.types import CONTROLS
 
@@ -127,9 +135,9 @@ def _thresholds(unit: Mapping[str, Any], preprocessor: str) -> dict[str, Any]:
 
 def _type(unit: Mapping[str, Any], name: str) -> str:
     given = str(unit.get("union_control_type", "")).strip().lower()
-    if given and given not in UNION_TYPES:
-        raise _refused(f"{name}.union_control_type", given, ", ".join(UNION_TYPES))
-    return UNION_TYPES.get(given, "")
+    if given and given not in A1111_TYPES:
+        raise _refused(f"{name}.union_control_type", given, ", ".join(A1111_TYPES))
+    return A1111_TYPES.get(given, "")
 
 
 def _network(given: str, known: Any, name: str) -> str:

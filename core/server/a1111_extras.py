@@ -19,9 +19,9 @@ from core.history.importers.common import size_of
 from core.i18n import localize
 from core.server.a1111_info import upscaler_names
 from core.server.a1111_request import UPSCALERS
+from core.server.body_limit import from_base64
 from core.server.error_responses import NotBuiltInError
 from core.server.submission import SOURCE, client_of, demand_images, ended, submit
-from core.server.uploads import from_base64
 from core.storage.embedded_texts import PARAMETERS
 from core.storage.infotext import read_infotext
 from core.storage.input_images import MAX_SIDE

@@ -5,6 +5,8 @@
    Access-Control headers are sent to origins that `server.cors_origins` names, for the service alone.
 2. Where there is a token or a user, the caller shows one: in an Authorization header, or with a session's cookie that
    the login page gave. Everything asks for it but the login page itself and the word that the server lives.
+3. Every answer says what browsers may do with it, and gives the cookie by which a browser finds its jobs. Cookies are never
+   allowed to pages of another origin: they show a key of their own.
 
 """
 
@@ -13,35 +15,25 @@ from __future__ import annotations
 import logging
 import math
 import re
+import secrets
 from collections.abc import Mapping
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import quote
 
 import anyio
 import anyio.to_thread
-from starlette.datastructures import Headers, QueryParams
+from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core.errors import StudioError
 from core.i18n import localize
-from core.server import login
-from core.server.auth.authenticator import Keys, Visitor, read_authorization
-from core.server.auth.bind_address import LINE, Binding, UnguardedError, names_this_studio
-from core.server.auth.proxies import behind_proxy
-from core.server.auth.rate_limit import Failures
+from core.server import html_pages
+from core.server.auth.authenticator import Failures, Keys, Visitor, read_authorization
+from core.server.auth.bind_address import LINE, Binding, UnguardedError, behind_proxy, names_this_studio
 from core.server.body_limit import RefusedError, Say
-from core.server.page import language_of
-from core.server.response_headers import (
-    allowed_origin,
-    is_preflight,
-    known_browser,
-    new_browser,
-    preflight,
-    with_headers,
-    with_origin,
-)
-from core.server.submission import PRIVATE_HEADER, ROLE_HEADER, SIGN, USER_HEADER
+from core.server.html_pages import language_of
+from core.server.submission import BROWSER_COOKIE, PRIVATE_HEADER, ROLE_HEADER, SIGN, USER_HEADER
 
 _CONTAINER_NAMES = ("host.docker.internal", "gateway.docker.internal", "host.containers.internal")
 _SLASHES = re.compile("/{2,}")
@@ -107,11 +99,11 @@ class Gate:
             await self.app(_named(scope, None, False), receive, send)
         elif not guarded:  # the last user was removed while others could call
             raise UnguardedError(key="server.host", line=LINE)
-        elif path == login.LOGIN:
+        elif path == html_pages.LOGIN:
             await (await self._log_in(scope, headers, receive))(scope, receive, send)
         elif (visitor := await self._visitor(scope, headers)) is None:
             await self._ask(scope, headers)(scope, receive, send)
-        elif path == login.LOGOUT:
+        elif path == html_pages.LOGOUT:
             await self._log_out(scope, headers, visitor)(scope, receive, send)
         else:
             if scope["type"] == "websocket":
@@ -194,24 +186,24 @@ class Gate:
 
     async def _log_in(self, scope: Scope, headers: Headers, receive: Receive) -> Response:
         query = QueryParams(scope["query_string"])
-        asked = query.get("lang") or login.language_in(query.get("next", ""))
+        asked = query.get("lang") or html_pages.language_in(query.get("next", ""))
         language, names = language_of(asked, headers), self._keys.has_users
         if scope["method"] != "POST":
-            following = login.local_path(query.get("next", "/"))
+            following = html_pages.local_path(query.get("next", "/"))
             session = self._session(headers)
             if session and self._keys.visitor_of(session) is not None:
                 return RedirectResponse(following, 303)
-            return login.login_page(language, names, following)
-        form = await login.read_form(headers, receive)
-        following = login.local_path(form.get("next", "/"))
+            return html_pages.login_page(language, names, following)
+        form = await html_pages.read_form(headers, receive)
+        following = html_pages.local_path(form.get("next", "/"))
         try:
             visitor = await self._check(scope, form.get("name", ""), form.get("password", ""))
         except TooManyTriesError as error:
-            page = login.login_page(language, names, following, "wait", error.seconds, 429)
+            page = html_pages.login_page(language, names, following, "wait", error.seconds, 429)
             page.headers["Retry-After"] = str(error.seconds)
             return page
         if visitor is None:
-            return login.login_page(language, names, following, "wrong", status=401)
+            return html_pages.login_page(language, names, following, "wrong", status=401)
         answer = RedirectResponse(following, 303)
         self._set_cookie(answer, scope, self._keys.open_session(visitor), self._keys.session_seconds)
         return answer
@@ -219,9 +211,9 @@ class Gate:
     def _log_out(self, scope: Scope, headers: Headers, visitor: Visitor) -> Response:
         language = language_of(QueryParams(scope["query_string"]).get("lang"), headers)
         if scope["method"] != "POST":
-            return login.logout_page(language, visitor.name)
+            return html_pages.logout_page(language, visitor.name)
         self._keys.close_session(self._session(headers))
-        answer = RedirectResponse(f"{login.LOGIN}?lang={language}", 303)
+        answer = RedirectResponse(f"{html_pages.LOGIN}?lang={language}", 303)
         self._set_cookie(answer, scope, "", 0)
         answer.headers["Clear-Site-Data"] = '"cache"'  # the images that the browser has kept
         return answer
@@ -238,7 +230,7 @@ class Gate:
         looks = scope["type"] == "http" and scope["method"] in ("GET", "HEAD")
         if looks and "text/html" in headers.get("accept", "") and self._dialect(scope) is None:
             query = scope.get("query_string", b"")
-            answer = RedirectResponse(login.login_address(scope["path"], query), 303)
+            answer = RedirectResponse(html_pages.login_address(scope["path"], query), 303)
             answer.headers["Cache-Control"] = "no-store"
             return answer
         return self._refuse(_nobody(), 401)
@@ -300,3 +292,98 @@ def _named(scope: Scope, visitor: Visitor | None, private: bool) -> Scope:
     if visitor is not None:
         kept += [(name, quote(visitor.name).encode("ascii")), (role, visitor.role.encode("ascii"))]
     return {**scope, "headers": kept}
+
+
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+_OWN_SOURCES = (  # nothing is loaded from, or sent to, another server, whatever a file name or a prompt makes of a page
+    "base-uri 'self'; object-src 'none'; form-action 'self'; connect-src 'self'; img-src 'self' data: blob:; "
+    "media-src 'self' data: blob:; font-src 'self' data:; frame-src 'self' data: blob:"
+)
+_SELF, _NOBODY = "'self'", "'none'"
+_FRAMED = "/component/"  # below it are frames of our own pages
+
+
+def known_browser(headers: Headers) -> bool:
+    """Return True if the request has the cookie of a browser."""
+    return f"{BROWSER_COOKIE}=" in headers.get("cookie", "")
+
+
+def new_browser(scope: Scope, headers: Headers) -> str:
+    """Return a cookie for a new browser, "" for other clients, so that it finds its jobs again at the second request."""
+    if scope["method"] != "GET" or "text/html" not in headers.get("accept", ""):
+        return ""
+    secure = "; Secure" if scope.get("scheme") == "https" else ""
+    year = 365 * 24 * 3600
+    return f"{BROWSER_COOKIE}={secrets.token_urlsafe(16)}; Path=/; Max-Age={year}; HttpOnly; SameSite=Strict{secure}"
+
+
+def with_headers(send: Send, cookie: str, path: str) -> Send:
+    """Return a `send` with these headers on every answer and, where there is one, that cookie."""
+    framed = path.startswith(_FRAMED)
+    own = {
+        **_HEADERS,
+        "X-Frame-Options": "SAMEORIGIN" if framed else "DENY",
+        "Content-Security-Policy": f"frame-ancestors {_SELF if framed else _NOBODY}; {_OWN_SOURCES}",
+    }
+
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in own.items():
+                headers.setdefault(name, value)
+            if cookie:
+                headers.append("Set-Cookie", cookie)
+        await send(message)
+
+    return send_with_headers
+
+
+CORS_METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+CORS_SECONDS = 600  # a browser asks again after this time
+_EXPOSED = "Location, Retry-After, X-Model"
+_NAMES = re.compile(r"[\w\-, ]{0,1000}")
+
+
+def allowed_origin(headers: Headers, binding: Binding) -> str:
+    """Return the origin of the calling page when the configuration names it, else ""."""
+    origin = headers.get("origin", "").lower().rstrip("/")
+    if not origin or origin == f"http://{headers.get('host', '').lower()}":
+        return ""
+    return origin if origin in binding.cors_origins or (binding.any_origin and origin != "null") else ""
+
+
+def is_preflight(method: str, headers: Headers) -> bool:
+    """Return True for the question that a browser asks before a call."""
+    return method == "OPTIONS" and "access-control-request-method" in headers
+
+
+def preflight(headers: Headers) -> Response:
+    """Answer it; `with_origin` adds the origin."""
+    asked = headers.get("access-control-request-headers", "")
+    answer = Response(status_code=204)
+    answer.headers["Access-Control-Allow-Methods"] = CORS_METHODS
+    answer.headers["Access-Control-Allow-Headers"] = asked if _NAMES.fullmatch(asked) and asked else "Content-Type"
+    answer.headers["Access-Control-Max-Age"] = str(CORS_SECONDS)
+    if headers.get("access-control-request-private-network") == "true":
+        answer.headers["Access-Control-Allow-Private-Network"] = "true"
+    return answer
+
+
+def with_origin(send: Send, headers: Headers) -> Send:
+    """Return a `send` whose answers the calling page may read."""
+    origin = headers["origin"]
+
+    async def send_with_origin(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            answer = MutableHeaders(scope=message)
+            answer["Access-Control-Allow-Origin"] = origin
+            answer["Access-Control-Expose-Headers"] = _EXPOSED
+            answer["Cross-Origin-Resource-Policy"] = "cross-origin"
+            answer.add_vary_header("Origin")
+        await send(message)
+
+    return send_with_origin

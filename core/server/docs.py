@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI, Request
 from starlette.responses import HTMLResponse
 
-from core.server.page import html_page, language_of
+from core.server.html_pages import html_page, language_of
 
 Documents = Callable[[], Sequence[tuple[str, Mapping[str, Any]]]]
 _METHODS = ("get", "post", "put", "patch", "delete")

@@ -1,17 +1,24 @@
-"""Open the studio's database, a SQLite file or a server, and apply numbered migrations."""
+"""Open the studio's database, a SQLite file or a server, and apply numbered migrations.
+
+A database on a server is matched with the storage of its images, so that no studio combines the wrong ones: rows would be marked as
+missing for want of a mounted folder, or of a line in the settings.
+"""
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlalchemy import Connection, column, inspect, select, table
+from sqlalchemy import Connection, column, insert, inspect, select, table
 from sqlalchemy.exc import DBAPIError, IntegrityError, NotSupportedError, ProgrammingError
 
-from core.errors import NewerDatabaseError, NotWritableError
+from core.errors import NewerDatabaseError, NotWritableError, WrongStorageError
 from core.storage.dialects import ChangeToken, backend_of
+from core.storage.files import Files
+from core.storage.tables import switches
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 HEAD = max(path.name[:4] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))  # what a database is brought up to
@@ -137,3 +144,32 @@ def timestamp(moment: datetime) -> str:
 def moment(text_: str | None) -> datetime | None:
     """Return the aware datetime that `timestamp` wrote."""
     return datetime.fromisoformat(text_) if text_ else None
+
+
+FILE = "storage.id"
+PREFIX = "storage:"  # of the word, as the name of a switch
+
+
+def check_belonging(database: Database, files: Files) -> None:
+    """Make the two known to each other if neither knows another one. Raises WrongStorageError or StorageError."""
+    if not (database.is_shared or files.is_shared):
+        return
+    with database.writing() as connection:
+        known = connection.scalar(select(switches.c.name).where(switches.c.name.startswith(PREFIX)))
+        wanted = None if known is None else str(known).removeprefix(PREFIX)
+        found = _read(files)
+        if wanted is not None and wanted != found:
+            raise WrongStorageError(database=database.name, path=files.shown(FILE), wanted=wanted, found=found or "-")
+        if wanted is None:
+            word = found or secrets.token_hex(8)
+            if found is None:
+                files.write(FILE, word.encode())
+            connection.execute(insert(switches), {"name": f"{PREFIX}{word}"})
+
+
+def _read(files: Files) -> str | None:
+    """Return the identity in the storage; None in a new one."""
+    try:
+        return files.read(FILE, 100).decode("ascii").strip()[:24] or None
+    except (FileNotFoundError, UnicodeDecodeError):
+        return None

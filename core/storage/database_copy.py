@@ -17,7 +17,7 @@ from core.errors import MoveError
 from core.i18n import localize
 from core.storage.database import Database
 from core.storage.dialects import dialect_of
-from core.storage.dialects.expressions import stored_text
+from core.storage.dialects.contract import stored_text
 from core.storage.infotext import well_formed
 from core.storage.tables import images, metadata, previews, workers
 

@@ -2,16 +2,26 @@
 
 Each file is walked once from block to block; blocks that hold no metadata are skipped, not read. Every block and the sum of all
 blocks have a limit, so that no file can take much time or memory.
+
+The header also decides whether a file may be decoded, and there is one budget for every way in: input images, imports, thumbnails,
+masks, control images. It follows from `service.max_pixels`, so that who allows larger images may also use them.
 """
 
 from __future__ import annotations
 
 import struct
+import threading
 import zlib
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO
+
+from PIL import Image
+
+from core.config.options import SCHEMA
+from core.errors import ImageTooLargeError
 
 MAX_BLOCK = 8 << 20  # bytes of one metadata block, after decompression
 MAX_TOTAL = 24 << 20  # bytes of all metadata blocks of one file
@@ -234,3 +244,36 @@ def _webp_size(kind: bytes, head: bytes, blocks: ImageBlocks) -> None:
     elif kind == b"VP8 " and head[3:6] == b"\x9d\x01\x2a":
         width, height = struct.unpack("<HH", head[6:10])
         blocks.size = blocks.size or (width & 0x3FFF, height & 0x3FFF)
+
+
+OPTION = "service.max_pixels"
+FACTOR = 8  # of what may be generated: 33 megapixels by default, an 8K image or most photos
+AT_ONCE = 2  # decodes
+
+_decodes = threading.BoundedSemaphore(AT_ONCE)
+_budget = [FACTOR * int(SCHEMA.options[OPTION].default)]
+
+
+def set_budget(max_pixels: int) -> None:
+    """Set the budget of this process from the value of `service.max_pixels`."""
+    _budget[0] = FACTOR * max_pixels
+
+
+def budget() -> int:
+    """Return how many pixels an image may have to be decoded."""
+    return _budget[0]
+
+
+def check_pixels(size: tuple[int, int], name: str | Path) -> None:
+    """Raise ImageTooLargeError for an image of more pixels than the budget. `name` is what people call the file."""
+    if size[0] * size[1] > budget():
+        raise ImageTooLargeError(file=name, value=f"{size[0]}x{size[1]}", allowed=budget())
+
+
+@contextmanager
+def decoding(source: Path | IO[bytes], name: str | Path, formats: tuple[str, ...] | None = None) -> Iterator[Image.Image]:
+    """Open an image within the budget; at most AT_ONCE are decoded at a time. Raises ImageTooLargeError, or as Pillow."""
+    with Image.open(source, formats=formats) as image:
+        check_pixels(image.size, name)
+        with _decodes:
+            yield image

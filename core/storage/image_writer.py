@@ -1,4 +1,7 @@
-"""Write image files: `<outputs>/2026-11-22/20261122-124754-123_42_1a2b3c4d.png`."""
+"""Write image files: `<outputs>/2026-11-22/20261122-124754-123_42_1a2b3c4d.png`.
+
+Thumbnails are made when first requested, and again when missing: `<outputs>/thumbnails/ab/<id>.webp`.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from core.errors import StorageError
+from core.errors import ImageTooLargeError, StorageError
 from core.storage import content_credentials
-from core.storage.files import Files
+from core.storage.files import Files, remove, write_atomically
+from core.storage.image_containers import decoding
 from core.storage.infotext import write_infotext
 from core.storage.metadata import EDITED, GENERATED, save_arguments
 from core.types import IMAGE, GeneratedImage
@@ -107,4 +112,45 @@ def _encoded(image: Image.Image, format: str, quality: int, extra: Mapping[str, 
         image.save(buffer, format.upper(), quality=quality, **extra)
     except (OSError, ValueError) as error:  # such as a side beyond what the format can hold
         raise StorageError(path=shown, detail=error) from error
+    return buffer.getvalue()
+
+
+FOLDER = "thumbnails"
+SIDE = 256  # px, the longer side
+QUALITY = 80
+
+
+class Thumbnails:
+    """The thumbnails below one output directory. Ids must have been checked: they become file names."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory / FOLDER
+
+    def path(self, image_id: str) -> Path:
+        """Return where the thumbnail is, by the last two digits: the first of an id sorted by time hardly change."""
+        return self.directory / image_id[-2:] / f"{image_id}.webp"
+
+    def make(self, image_id: str, source: Path) -> Path:
+        """Return the thumbnail of the image `source`, made now unless it is there. Raises StorageError."""
+        path = self.path(image_id)
+        if not path.is_file():
+            write_atomically(path, _shrunk(source))
+        return path
+
+    def remove(self, image_id: str) -> None:
+        """Remove it, if it is there. Raises StorageError."""
+        remove(self.path(image_id))
+
+
+def _shrunk(source: Path) -> bytes:
+    buffer = BytesIO()
+    try:
+        with decoding(source, source.name) as image:
+            image.thumbnail((SIDE, SIDE))
+            small = image if image.mode in ("RGB", "RGBA") else image.convert("RGB")
+            small.save(buffer, "WEBP", quality=QUALITY)
+    except ImageTooLargeError as error:
+        raise StorageError(path=source, detail=error) from error
+    except (OSError, ValueError, SyntaxError) as error:  # Pillow's for a damaged file
+        raise StorageError(path=source, detail=f"it cannot be read: {error}") from error
     return buffer.getvalue()

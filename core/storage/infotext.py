@@ -16,8 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core import __version__
-from core.config.control_a1111 import FIELDS, write_unit
-from core.config.control_units import units_of
+from core.config.control_units import FIELDS, units_of, write_unit
 from core.config.lora_syntax import FILES, KEY, LoraSpec, read_uses, split_prompt, write_tags
 from core.config.prompt_weights import CLIP_SKIP
 from core.config.samplers import SAMPLER, SAMPLERS, SCHEDULE, SCHEDULES

@@ -23,7 +23,7 @@ from PIL import Image, ImageChops, ImageCms, ImageFilter, ImageOps
 from core.errors import InputImageError, InputQuotaError, NotFoundError
 from core.i18n import localize
 from core.storage.files import Files, files_of
-from core.storage.pixel_budget import decoding
+from core.storage.image_containers import decoding
 
 FOLDER = "inputs"
 FORMATS = ("PNG", "JPEG", "WEBP")

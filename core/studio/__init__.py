@@ -10,34 +10,29 @@ from collections import OrderedDict
 
 from core.config.loader import Settings
 from core.config.presets import Presets
-from core.history.benchmark_store import BenchmarkStore
+from core.history.benchmark_store import BenchmarkStore, StudyStore
 from core.history.hidden_collections import HiddenCollections
 from core.history.store import History
-from core.history.studies import StudyStore
 from core.history.sweeps import SweepStore
 from core.jobs.queue import JobQueue
-from core.jobs.quota import Quota
 from core.jobs.supervisor import WorkerSupervisor
-from core.jobs.viewed_queue import ViewedQueue
+from core.jobs.viewed_queue import Quota, ViewedQueue
 from core.models.catalog import Catalog
 from core.models.embedding_library import EmbeddingLibrary
 from core.models.hub.downloads import Downloads
 from core.models.lora_library import LoraLibrary
-from core.remote.catalog import RemoteCatalog
-from core.remote.loras import RemoteLoras
+from core.remote.catalog import RemoteCatalog, RemoteLoras
 from core.storage.database import Database
 from core.storage.input_images import InputImages
-from core.studio.collections import Collections
 from core.studio.drafts import Drafts
 from core.studio.estimates import Estimates
 from core.studio.hardware import Gauges
-from core.studio.images import Images, Reruns
+from core.studio.images import Collections, Images, Reruns
 from core.studio.models import Models
 from core.studio.prompt_help import PromptHelp
 from core.studio.queue_end import QueueEnd
 from core.studio.request_builder import RequestBuilder
-from core.studio.system import System
-from core.studio.usage import UserUsage, quota_of
+from core.studio.system import System, UserUsage, quota_of
 from core.studio.why import Why
 from core.types import ANYONE, Viewer
 

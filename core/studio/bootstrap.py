@@ -7,10 +7,9 @@ from importlib.util import find_spec
 from core.cluster import dispatcher
 from core.config.loader import Settings
 from core.errors import OptionError, UnavailableError
-from core.history.benchmark_store import BenchmarkStore
+from core.history.benchmark_store import BenchmarkStore, StudyStore
 from core.history.hidden_collections import HiddenCollections
 from core.history.store import History
-from core.history.studies import StudyStore
 from core.history.sweeps import SweepStore
 from core.i18n import localize
 from core.jobs import worker
@@ -27,11 +26,10 @@ from core.models.lora_library import LoraLibrary, lora_files
 from core.models.model_paths import ModelPaths, places_of
 from core.models.upscaler_library import FOLDER as UPSCALER_FOLDER
 from core.models.upscaler_library import UpscalerLibrary
-from core.remote.catalog import RemoteCatalog
+from core.remote.catalog import RemoteCatalog, RemoteLoras
 from core.remote.client import Remote
-from core.remote.loras import RemoteLoras
+from core.storage.database import check_belonging
 from core.storage.input_images import MEGABYTE, InputImages
-from core.storage.storage_identity import check_belonging
 from core.studio import Studio
 from core.studio.request_builder import RequestBuilder
 

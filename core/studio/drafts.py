@@ -11,8 +11,8 @@ from core.config.loader import Settings
 from core.config.schema import AUTO
 from core.errors import UnavailableError
 from core.i18n import localize
-from core.jobs.draft_commands import DraftAnswer, DraftCommands
 from core.jobs.supervisor import WorkerSupervisor
+from core.jobs.worker_commands import DraftAnswer, DraftCommands
 from core.models.catalog import Catalog
 from core.remote.catalog import RemoteCatalog
 from core.studio.request_builder import RequestBuilder

@@ -1,4 +1,4 @@
-"""Measure and import images; generate stored images again, and say whether and why the results differ."""
+"""Measure and import images, generate stored images again and say why the results differ; keep collections."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from core.config.lora_syntax import KEY, read_uses
 from core.config.schema import AUTO
 from core.errors import ImportFileError, OptionError, StudioError
 from core.history import reading_process, used_files
+from core.history.hidden_collections import HiddenCollections, Scope
 from core.history.image_import import MAX_FILE
 from core.history.image_quality import ImageStats, compare_images, heat_map, look
 from core.history.store import History
@@ -25,8 +26,7 @@ from core.jobs.queue import JobQueue
 from core.jobs.supervisor import WorkerSupervisor
 from core.models.catalog import Catalog
 from core.models.lora_library import LoraLibrary
-from core.remote.catalog import RemoteCatalog
-from core.remote.loras import RemoteLoras
+from core.remote.catalog import RemoteCatalog, RemoteLoras
 from core.storage.image_containers import FORMATS
 from core.storage.infotext import LORA_HASHES, read_lora_hashes
 from core.studio import request_builder, sweep_axes
@@ -42,6 +42,7 @@ from core.types import (
     ParameterSweep,
     RerunResult,
     SubmitOptions,
+    Viewer,
     WorkerStatus,
 )
 
@@ -233,3 +234,48 @@ def rerun_result(before: ImageRecord, again: ImageRecord, difference: Difference
     if before.format != again.format:
         reasons = (*reasons, Change("output.format", before.format, again.format))
     return RerunResult(difference, () if difference.identical else reasons)
+
+
+class Collections:
+    """The hidden collections of a viewer. Admins also have those of no user, hidden before there were users."""
+
+    def __init__(self, hidden: HiddenCollections, viewer: Viewer) -> None:
+        self._hidden = hidden
+        self._viewer = viewer
+        self._owners = tuple(dict.fromkeys((viewer.owner, "") if viewer.admin else (viewer.owner,)))
+
+    def scope(self) -> Scope:
+        """Return what the viewer may see at this moment."""
+        pairs = self._hidden.pairs(self._owners)
+        return Scope(self._viewer, self._hidden.locked(self._viewer.client, pairs), pairs)
+
+    def hide(self, name: str, password: str) -> None:
+        """Hide a collection of the viewer; it is locked at once. Raises HidingError."""
+        self._hidden.hide(self._viewer.owner, name, password)
+
+    def unlock(self, name: str, password: str) -> float:
+        """Unlock a hidden collection and return for how many seconds.
+
+        Raises CollectionPasswordError or CollectionTriesError.
+        """
+        pair = self._hidden.unlock(self._viewer.client, self._owners, name, password)
+        return self._hidden.seconds_left(self._viewer.client, pair)
+
+    def show_again(self, name: str, password: str) -> None:
+        """Hide a collection no longer. Raises CollectionPasswordError or CollectionTriesError."""
+        self._hidden.show_again(self._viewer.client, self._owners, name, password)
+
+    def lock(self) -> None:
+        """Lock every hidden collection for the viewer."""
+        self._hidden.lock(self._viewer.client)
+
+    def unlocked(self) -> dict[str, float]:
+        """Return the hidden collections that are unlocked, and in how many seconds each is locked again."""
+        left = {
+            pair[1]: self._hidden.seconds_left(self._viewer.client, pair) for pair in self._hidden.pairs(self._owners)
+        }
+        return {name: seconds for name, seconds in left.items() if seconds}
+
+    def any_locked(self) -> bool:
+        """Return True if the viewer has a hidden collection that is locked."""
+        return bool(self.scope().locked)

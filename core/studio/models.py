@@ -18,8 +18,7 @@ from core.models.families import FAMILIES
 from core.models.hub.downloads import Downloads
 from core.models.lora_library import LoraLibrary
 from core.models.model_paths import PREVIEW_MAP, tiny_decoder_folder
-from core.remote.catalog import RemoteCatalog
-from core.remote.loras import RemoteLoras
+from core.remote.catalog import RemoteCatalog, RemoteLoras
 from core.types import Download, HistoryQuery, ImageRecord, LoraInfo, ModelInfo
 
 

@@ -42,8 +42,7 @@ from core.models.families import FAMILIES
 from core.models.lora_library import LoraLibrary
 from core.models.token_counter import TokenCount, count_tokens
 from core.models.upscaler_library import EMBEDDED, FILTERS, UpscalerLibrary
-from core.remote.catalog import RemoteCatalog
-from core.remote.loras import RemoteLoras
+from core.remote.catalog import RemoteCatalog, RemoteLoras
 from core.storage.input_images import InputImages
 from core.studio import request_checks
 from core.types import (

@@ -1,26 +1,30 @@
-"""Report on this machine, and find what went wrong in recent jobs."""
+"""Report on this machine and on its use, and find what went wrong in recent jobs."""
 
 from __future__ import annotations
 
 import os
 import platform
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import psutil
 
 from core.config.loader import Settings
-from core.errors import NotFoundError, UnknownModelError
+from core.errors import AdminOnlyError, NotFoundError, UnknownModelError
 from core.history.image_quality import ImageStats, look
 from core.history.store import History
+from core.i18n import localize
 from core.jobs.queue import JobQueue
 from core.jobs.supervisor import WorkerSupervisor
+from core.jobs.viewed_queue import Quota, use_of, uses
 from core.jobs.worker_process import LOG_FILE
 from core.models.catalog import Catalog
 from core.remote.catalog import RemoteCatalog
+from core.storage.database import Database
 from core.studio.diagnostics import Evidence, Issue, find
-from core.types import ImageRecord, Job, ModelInfo, SystemReport, WorkerStatus
+from core.types import ImageRecord, Job, ModelInfo, SystemReport, Usage, Viewer, WorkerStatus
 
 PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "streamlit", "SQLAlchemy", "pillow")
 RECENT_JOBS = 20  # the latest that are searched for faults
@@ -119,3 +123,29 @@ def _tail(path: Path) -> tuple[str, ...]:
         return ()
     whole = lines if size <= LOG_BYTES else lines[1:]  # the first may be cut
     return tuple(whole[-LOG_LINES:])
+
+
+@dataclass(frozen=True)
+class UserUsage:
+    """Reads how much users have generated, for one viewer."""
+
+    database: Database
+    viewer: Viewer
+    quota: Quota
+
+    def own(self) -> Usage:
+        """Return how much the viewer has generated."""
+        with self.database.reading() as connection:
+            return use_of(connection, self.viewer.client)
+
+    def all(self) -> dict[str, Usage]:
+        """Return how much each user has generated, by client. Raises AdminOnlyError."""
+        if not self.viewer.admin:
+            raise AdminOnlyError(action=localize("studio.usage.of_others"))
+        with self.database.reading() as connection:
+            return uses(connection)
+
+
+def quota_of(settings: Settings) -> Quota:
+    """Return the quota of each user as the settings say."""
+    return Quota(settings.quota.images_per_hour, settings.quota.megapixels_per_hour, settings.quota.disk_mb)

@@ -21,9 +21,9 @@ from core.config.lora_syntax import lora_specs_of
 from core.config.options import SCHEMA
 from core.errors import InputError, ModelError, NotFoundError, OptionError
 from core.history import used_files
+from core.history.benchmark_store import StudyStore
 from core.history.image_quality import distance
 from core.history.store import History
-from core.history.studies import StudyStore
 from core.i18n import localize
 from core.jobs.queue import JobQueue
 from core.studio.images import conditions

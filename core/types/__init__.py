@@ -5,7 +5,6 @@ Data goes one way: form -> GenerationRequest -> queue -> worker -> GenerationRes
 
 from __future__ import annotations
 
-from core.types.benchmarks import Benchmark, BenchmarkColumn, Vote
 from core.types.generation import (
     CFG_OFF,
     CONTROL,
@@ -50,7 +49,25 @@ from core.types.history import (
     RerunResult,
     Undo,
 )
-from core.types.jobs import Estimate, Job, JobState, QueueSnapshot, SubmitOptions
+from core.types.jobs import (
+    ANYONE,
+    USER_CLIENT,
+    Benchmark,
+    BenchmarkColumn,
+    Estimate,
+    Job,
+    JobState,
+    QueueSnapshot,
+    SubmitOptions,
+    Usage,
+    Viewer,
+    Vote,
+    WhyChange,
+    WhyPlan,
+    WhyReport,
+    WhyStep,
+    WhyStudy,
+)
 from core.types.machine import (
     GPU_SIZES,
     Capability,
@@ -62,8 +79,6 @@ from core.types.machine import (
     SystemReport,
     WorkerStatus,
 )
-from core.types.viewer import ANYONE, USER_CLIENT, Usage, Viewer
-from core.types.why import WhyChange, WhyPlan, WhyReport, WhyStep, WhyStudy
 
 __all__ = [
     "ANYONE",

@@ -12,7 +12,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from core.storage.database import Database
-from core.storage.thumbnails import Thumbnails
+from core.storage.image_writer import Thumbnails
 from tests.browser.chromium import new_page, running_app
 from tests.unit.storage.test_storage_search import fill
 

@@ -8,7 +8,7 @@ import pytest
 
 from core.bench.load import JOBS
 from core.bench.overhead import PARTS
-from core.bench.variants import variants, with_tiles
+from core.bench.speed import variants, with_tiles
 from core.cli import main
 from core.config.samplers import usable
 

@@ -14,7 +14,7 @@ from core.config.loader import PROJECT_ROOT
 from core.errors import InputCombinationError
 from core.inference.generator import Generator
 from core.models.catalog import Catalog
-from core.models.families.qwen_image.processor import read_processor
+from core.models.families.qwen_image.backend import read_processor
 from core.models.lora_library import LoraLibrary
 from core.models.model_paths import ModelPaths
 from core.models.token_counter import count_tokens

@@ -7,7 +7,7 @@ from diffusers import ZImagePipeline
 
 from core.errors import CorruptImageError
 from core.inference import load_choices, precision
-from core.models.families.z_image import half_precision
+from core.models.families.z_image import backend
 from tests.models.conftest import WEIGHTS
 from tests.options import measured
 
@@ -140,7 +140,7 @@ def test_without_retry_and_without_memory_it_fails_at_once(generator, request_of
     poison(request, "transformer", [torch.bfloat16])
     with pytest.raises(CorruptImageError, match=r"Enable precision\.auto_retry, or"):
         generator.generate(small(request_of, **{"model.dtype": "bfloat16", "precision.auto_retry": False}))
-    monkeypatch.setattr("core.inference.precision_fallback.fits", lambda *_: False)
+    monkeypatch.setattr("core.inference.precision.fits", lambda *_: False)
     with pytest.raises(CorruptImageError, match="does not fit the free memory"):
         generator.generate(request)
     measured(
@@ -196,7 +196,7 @@ def test_float16_keeps_the_image_where_plain_float16_loses_it():
     assert max(largest) > 9e5
     plain = generate(half)
     assert not np.isfinite(plain).all() or np.ptp(plain) < 0.01, "else this test proves nothing"
-    half_precision.fit(half.transformer)
+    backend.fit(half.transformer)
     assert np.abs(generate(half) - right).mean() * 255 < 2
 
 
@@ -204,7 +204,7 @@ def test_float16_keeps_the_image_where_plain_float16_loses_it():
 def test_float16_of_values_that_do_not_overflow_stays_close():
     """Against float32: 0.2 of 255 in the mean (bfloat16: 0.45)."""
     half = load(torch.float16)
-    half_precision.fit(half.transformer)
+    backend.fit(half.transformer)
     assert np.abs(generate(half) - generate(load(torch.float32))).mean() * 255 < 0.2
 
 
@@ -213,4 +213,4 @@ def test_float16_is_fitted_and_leaves_the_vae_in_float32(generator, request_of):
     assert image.effective["transformer.dtype"] == "float16"
     assert image.effective["vae.dtype"] == "float32"
     block = generator.loaded.pipeline.transformer.layers[0]
-    assert block.feed_forward._forward_silu_gating is half_precision._shrunken_gate
+    assert block.feed_forward._forward_silu_gating is backend._shrunken_gate

@@ -21,12 +21,12 @@ from core.history.image_quality import compare_images
 from core.history.reading_process import NOT_READ, ReadingProcess
 from core.history.store import History
 from core.remote import generator as remote_generator
-from core.storage import pixel_budget
+from core.storage import image_containers
 from core.storage.database import Database
 from core.storage.embedded_texts import xmp_texts
+from core.storage.image_writer import Thumbnails
 from core.storage.input_images import InputImages
 from core.storage.metadata import read_metadata, save_arguments
-from core.storage.thumbnails import Thumbnails
 from core.types import FoundParameters, HistoryQuery
 from tests.security.endless_reader import ENDLESS, GREEDY
 
@@ -95,15 +95,15 @@ def test_no_way_in_decodes_more_pixels_than_the_budget(
 
 
 def test_the_budget_follows_the_option() -> None:
-    before = pixel_budget.budget()
+    before = image_containers.budget()
     try:
-        pixel_budget.set_budget(1_000_000)
-        assert pixel_budget.budget() == 8_000_000
+        image_containers.set_budget(1_000_000)
+        assert image_containers.budget() == 8_000_000
         with pytest.raises(ImageTooLargeError):
-            pixel_budget.check_pixels((4000, 2001), "x.png")
-        pixel_budget.check_pixels((4000, 2000), "x.png")
+            image_containers.check_pixels((4000, 2001), "x.png")
+        image_containers.check_pixels((4000, 2000), "x.png")
     finally:
-        pixel_budget.set_budget(before // 8)
+        image_containers.set_budget(before // 8)
 
 
 def own(**changes: Any) -> bytes:

@@ -16,8 +16,8 @@ import pytest
 
 from core.errors import NotFoundError
 from core.history.hidden_collections import CollectionLockedError
-from core.jobs import quota
-from core.jobs.quota import MEGABYTE, Quota, QuotaError, use_of
+from core.jobs import viewed_queue
+from core.jobs.viewed_queue import MEGABYTE, Quota, QuotaError, use_of
 from core.server.auth.users import Users
 from core.server.listing import write_query
 from core.storage import passwords
@@ -279,7 +279,7 @@ def test_quotas_of_pixels_and_of_the_disk(served: Served, made: Any) -> None:
         owned = use_of(connection, "user:bert").disk_bytes
         assert owned > 0 and small.disk_mb * MEGABYTE > owned
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(quota, "MEGABYTE", owned)
+            patch.setattr(viewed_queue, "MEGABYTE", owned)
             with pytest.raises(QuotaError, match="disk_mb is 1"):
                 small.check(connection, "user:bert", [request])
 

@@ -10,7 +10,7 @@ import pytest
 
 from core.cli import doctor
 from core.server.auth.authenticator import Keys
-from core.server.auth.private_files import keep_private
+from core.server.auth.bind_address import keep_private
 from core.storage import passwords
 from tests.integration.jobs.harness import make_settings
 from tests.options import measured

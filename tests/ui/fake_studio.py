@@ -21,12 +21,10 @@ from core.config.loader import Settings, load_settings
 from core.config.lora_syntax import LoraSpec
 from core.errors import InputError, LoraFileError, StudioError, UnknownLoraError, UnknownModelError
 from core.history import image_rows
-from core.history.benchmark_store import BenchmarkStore
+from core.history.benchmark_store import BenchmarkStore, StudyStore
 from core.history.hidden_collections import HiddenCollections
-from core.history.pending import PendingImage
 from core.history.record_codec import generated_record, new_id
-from core.history.store import History
-from core.history.studies import StudyStore
+from core.history.store import History, PendingImage
 from core.history.sweeps import SweepStore
 from core.jobs.job_rows import add_job
 from core.jobs.queue import JobQueue

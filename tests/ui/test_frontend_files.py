@@ -11,7 +11,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from ui.frontend_files import FrontendFiles
+from ui.page_head import FrontendFiles
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.ui.conftest import all_text
-from ui.components import help_page
+from ui.components import header
 
 
 @pytest.mark.parametrize(("language", "words"), [("en", "Search words of the prompt"), ("zh", "按提示词搜索")])
@@ -19,15 +19,15 @@ def test_it_opens_the_documentation_of_the_page(studio, open_page, language, wor
 
 
 def test_every_page_that_is_offered_exists_in_both_languages():
-    for name in {*help_page.PAGES.values(), *help_page.MORE}:
+    for name in {*header.PAGES.values(), *header.MORE}:
         for language in ("en", "zh"):
-            assert help_page.title_of(name, language), name
-    missing = [name for name in help_page.MORE if not (help_page.DOCS / f"{name}.zh.md").is_file()]
+            assert header.title_of(name, language), name
+    missing = [name for name in header.MORE if not (header.DOCS / f"{name}.zh.md").is_file()]
     assert missing == ["glossary"], "the glossary has both languages in one page"
 
 
 def test_images_and_links_are_taken_apart():
     text = "# A\n\n[中文](a.zh.md)\n\nsee [B](b.md) and [C](https://c.example)\n\n![d](screenshots/d.webp)\n\nend\n"
-    assert [kind for kind, _ in help_page.parts(text)] == ["text", "image", "text"]
-    first = next(help_page.parts(text))[1]
+    assert [kind for kind, _ in header.parts(text)] == ["text", "image", "text"]
+    first = next(header.parts(text))[1]
     assert "see **B** and [C](https://c.example)" in first and "中文" not in first

@@ -13,7 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 from core.types import AnnotationChange, DayCount, HistoryQuery, ImageRecord
 from tests.options import measured
 from tests.ui.conftest import all_text, component_data
-from ui.components import history_statistics
+from ui.components import history_filter
 from ui.components.history_filter import day_range, parse_size
 
 
@@ -261,14 +261,14 @@ def test_places_have_their_counts(studio, open_page):
 def test_statistics_are_by_day_week_or_month():
     def days(length: int) -> list[dict]:
         first = date(2026, 1, 1)  # a Thursday
-        return history_statistics._columns([DayCount(first, 3, 1.0), DayCount(first + timedelta(days=length), 1, 5.0)])
+        return history_filter._columns([DayCount(first, 3, 1.0), DayCount(first + timedelta(days=length), 1, 5.0)])
 
     assert [len(days(length)) for length in (1, 40)] == [2, 41]
     weeks, months = days(200), days(800)
     assert (len(weeks), weeks[0]["id"], weeks[0]["images"]) == (30, "since=2025-12-29&until=2026-01-04", 3)
     assert (len(months), months[1]["id"], months[-1]["seconds"]) == (27, "since=2026-02-01&until=2026-02-28", 5.0)
-    assert history_statistics._columns([DayCount(date(2026, 1, 1), 3, None)])[0]["seconds"] is None
-    assert history_statistics._columns([]) == []
+    assert history_filter._columns([DayCount(date(2026, 1, 1), 3, None)])[0]["seconds"] is None
+    assert history_filter._columns([]) == []
 
 
 def test_an_import_tells_what_failed(studio, open_page, tmp_path):

@@ -78,7 +78,7 @@ def test_an_output_folder_that_cannot_be_used_is_a_card(studio, open_page, monke
 def test_the_page_process_never_imports_torch():
     """Torch takes seconds and gigabytes; it belongs to the worker."""
     code = (
-        "import sys, tempfile, ui.serve, ui.views, ui.actions, ui.components.history_detail, ui.components.settings_yaml\n"
+        "import sys, tempfile, ui.serve, ui.views, ui.actions, ui.components.history_detail, ui.components.accordions\n"
         "from core.studio.bootstrap import build_studio\n"
         "from core.config.loader import load_settings\n"
         "with tempfile.TemporaryDirectory() as folder:\n"

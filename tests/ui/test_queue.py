@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core.errors import CrashLoopError, WorkerDiedError, WorkerStartError
-from core.jobs import exit_reasons
+from core.jobs import generator_protocol
 from core.types import JobState, SubmitOptions, WorkerStatus
 from tests.ui.conftest import all_text
 from ui.state import form as form_state
@@ -137,7 +137,7 @@ def test_who_watches_a_job_while_the_queue_is_paused_is_told_and_can_end_it(stud
 
 def test_what_failed_says_why(studio, open_page):
     job_id = queued(studio, "a house")
-    studio.queue.fail(job_id, CrashLoopError(crashes=3, detail=exit_reasons.ended(-9)))
+    studio.queue.fail(job_id, CrashLoopError(crashes=3, detail=generator_protocol.ended(-9)))
     assert "Failed: The worker process ended 3 times" in all_text(open_page("queue"))
     assert "失败：工作进程已在此任务中途结束 3 次，最近一次：信号 9，被强制结束" in all_text(
         open_page("queue", lang="zh")
@@ -148,10 +148,10 @@ def test_what_failed_says_why(studio, open_page):
 @pytest.mark.parametrize(
     ("reason", "english", "chinese"),
     [
-        (exit_reasons.ended(-11), "signal 11: segmentation fault", "信号 11，段错误"),
-        (exit_reasons.ended(-9), "signal 9: killed, often for want of memory", "信号 9，被强制结束，常因内存不足"),
-        (exit_reasons.silent(600), "no step in 600 s", "600 秒内没有任何进展"),
-        (exit_reasons.device("CUDA error: unknown"), "the device failed: CUDA error", "设备故障：CUDA error"),
+        (generator_protocol.ended(-11), "signal 11: segmentation fault", "信号 11，段错误"),
+        (generator_protocol.ended(-9), "signal 9: killed, often for want of memory", "信号 9，被强制结束，常因内存不足"),
+        (generator_protocol.silent(600), "no step in 600 s", "600 秒内没有任何进展"),
+        (generator_protocol.device("CUDA error: unknown"), "the device failed: CUDA error", "设备故障：CUDA error"),
     ],
     ids=["segfault", "killed", "hang", "card"],
 )
@@ -164,7 +164,7 @@ def test_a_job_that_is_run_again_says_what_its_worker_died_of(studio, open_page,
 
 
 def test_a_worker_that_does_not_come_up_is_told_on_every_page(studio, open_page, monkeypatch):
-    trouble = WorkerStartError(times=3, detail=exit_reasons.ended(-9), log="outputs/logs/worker.out")
+    trouble = WorkerStartError(times=3, detail=generator_protocol.ended(-9), log="outputs/logs/worker.out")
     monkeypatch.setattr(studio.worker, "status", lambda: WorkerStatus("stopped", trouble=trouble))
     for name in ("", "queue", "history", "system"):
         words = all_text(open_page(name))

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from core.types import ClusterNode, ClusterWorker, JobState, Phase, Progress
 from tests.ui.conftest import all_text
-from ui.job_words import sentence
+from ui.formats import sentence
 from ui.state import session
 
 GIGA = 10**9

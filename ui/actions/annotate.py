@@ -13,9 +13,9 @@ from core.errors import StudioError
 from core.studio import Studio
 from core.types import AnnotationChange, HistoryQuery, ImageSelection, Undo
 from ui.i18n import t
-from ui.state import current_page as page_state
 from ui.state import generate_page as generate_state
 from ui.state import history as history_state
+from ui.state import session as page_state
 
 Done = TypeVar("Done")
 

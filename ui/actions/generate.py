@@ -18,12 +18,12 @@ from ui.actions.form import open_form
 from ui.actions.input_images import with_images
 from ui.actions.studio_calls import submit
 from ui.i18n import t
-from ui.state import current_page as page_state
 from ui.state import form as form_state
 from ui.state import generate_page as generate_state
+from ui.state import generate_page as prompt_help_state
 from ui.state import input_images as input_state
-from ui.state import prompt_help as prompt_help_state
 from ui.state import session
+from ui.state import session as page_state
 
 QUICK_RELOAD = 3.0  # seconds: a reload that took less last time is not asked about
 CHECK_SEED = 20_260_101  # marks a quick check, so that F5 still knows one when it sees it

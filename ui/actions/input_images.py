@@ -26,10 +26,10 @@ from core.types import (
 )
 from ui.actions.form import open_form
 from ui.actions.studio_calls import submit
-from ui.state import current_page as page_state
 from ui.state import form as form_state
 from ui.state import generate_page as generate_state
 from ui.state import input_images as input_state
+from ui.state import session as page_state
 
 
 def with_images(

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from core.errors import StudioError
 from core.studio import Studio
 from core.types import GenerationRequest, Job, SubmitOptions
-from ui.state import current_page as page_state
 from ui.state import generate_page as generate_state
 from ui.state import session
+from ui.state import session as page_state
 
 
 def ask(verb: Callable[..., object], *arguments: object) -> None:

@@ -1,36 +1,31 @@
-"""Show the advanced settings as accordions: a closed one lists changed values and renders nothing else."""
+"""Show the accordions of the Generate page with their fields, panels and the whole form as YAML."""
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import streamlit as st
 
 from core.config.control_units import KEY as UNITS
+from core.config.loader import to_yaml
 from core.config.options import GROUPS, SCHEMA
 from core.config.schema import Option
+from core.errors import StudioError
 from core.studio import Studio
-from core.types import CONTROL, IMAGE, MASK, ModelInfo
+from core.types import CONTROL, IMAGE, MASK, ModelInfo, WorkerStatus
 from ui import formats
+from ui.actions import form as form_actions
 from ui.actions import generate as generate_actions
-from ui.components import (
-    batch_panel,
-    control_panel,
-    control_units,
-    input_card,
-    lora_field,
-    parameter_panel,
-    settings_yaml,
-    upscale_panel,
-    xy_plot,
-)
+from ui.actions import input_images as input_actions
+from ui.components import control_units, custom_components, error_card, input_card, lora_cards, parameter_panel, rerun
 from ui.i18n import localized, t
-from ui.state import control_units as unit_state
 from ui.state import form as form_state
+from ui.state import form as lora_state
+from ui.state import form as unit_state
 from ui.state import generate_page as generate_state
 from ui.state import input_images as input_state
-from ui.state import loras as lora_state
 from ui.state import session
 
 SEARCH = "option_search"
@@ -64,7 +59,7 @@ SECTIONS = (
 )
 
 
-def draw(studio: Studio, model: ModelInfo | None) -> None:
+def render(studio: Studio, model: ModelInfo | None) -> None:
     """Show the search with the level, then what it finds, or all accordions of the level."""
     with st.container(horizontal=True, vertical_alignment="bottom", key="search_row"):
         search = st.text_input(
@@ -108,12 +103,12 @@ class _Panel:
         self._level = level
         self._values = form_state.form_values()
         self._own: dict[str, Callable[[], None]] = {
-            "img2img": lambda: input_card.draw(studio, model),
+            "img2img": lambda: input_card.render(studio, model),
             "hires": self._hires,
             "control": self._control,
-            "xy": lambda: xy_plot.draw(studio),
-            "batch": lambda: batch_panel.draw(studio),
-            "yaml": lambda: settings_yaml.draw(studio),
+            "xy": lambda: render_xy_plot(studio),
+            "batch": lambda: render_batch(studio),
+            "yaml": lambda: render_yaml(studio),
             "lora": lambda: self._lora(SCHEMA.options["lora.use"]),
         }
 
@@ -188,17 +183,17 @@ class _Panel:
             parameter_panel.group([option for option in options if option.group == group], self._worker)
 
     def _lora(self, option: Option) -> None:
-        lora_field.draw(self._studio, self._model, option, "")
+        lora_cards.render_field(self._studio, self._model, option, "")
 
     def _hires(self) -> None:
         options = [option for option in SCHEMA.panel("advanced") if option.key not in self._cannot]
-        upscale_panel.draw(self._studio, [one for one in options if one.group in ("hires", "upscale")], self._worker)
+        render_upscale(self._studio, [one for one in options if one.group in ("hires", "upscale")], self._worker)
 
     def _control(self) -> None:
         if self._controlled():
-            control_panel.draw(self._studio)
+            control_units.render_single(self._studio)
         elif self._model is not None:
-            control_units.draw(self._studio, self._model)
+            control_units.render(self._studio, self._model)
 
     def _controlled(self) -> bool:
         return self._model is not None and CONTROL in self._model.inputs
@@ -223,9 +218,130 @@ class _Panel:
             uses = lora_state.lora_uses()
             return ", ".join(f"{use.name} {use.weight:g}" for use in uses[:2]) + ("…" if uses[2:] else "")
         if section.name == "batch":
-            return batch_panel.summary()
+            return summary()
         if section.name in ("xy", "yaml"):
             return ""
         defaults = self._studio.settings.request_options()
         changed = sum(self._values[option.key] != defaults[option.key] for option in options)
         return t("summary.changed", count=changed) if changed else ""
+
+
+FILES = ("txt", "csv", "tsv")
+SHOWN = 4  # prompts of the preview
+TEXT, FILE = "batch_text", "batch_file"
+
+
+def render_batch(studio: Studio) -> None:
+    """Show the panel. What is in it is checked at every run, so the button never leads to an error card."""
+    form_state.give_widget(TEXT, form_state.batch_text())
+    st.text_area(t("batch.text"), key=TEXT, height=104, placeholder=t("batch.hint"), on_change=_keep)
+    file = st.file_uploader(t("batch.file"), FILES, key=FILE)
+    names = " ".join(f"`__{name}__`" for name in studio.requests.wildcards())
+    st.caption(t("batch.wildcards", names=formats.literal(names), folder=studio.settings.batch.wildcards))
+    text = form_state.batch_text()
+    if file is not None:
+        _offer(studio, file.getvalue(), file.name)
+    elif text.strip():
+        _offer(studio, text, "batch")
+
+
+def summary() -> str:
+    """Return how many prompts there are, for the header of the panel."""
+    count = sum(bool(line.strip()) for line in form_state.batch_text().splitlines())
+    return t("summary.prompts", count=count) if count else ""
+
+
+def _keep() -> None:
+    form_state.set_batch_text(str(st.session_state.get(TEXT) or ""))
+
+
+def _offer(studio: Studio, given: bytes | str, source: str) -> None:
+    """Show how many images, the first of their prompts, and the button; or what is wrong, row by row."""
+    try:
+        request = studio.requests.new_batch(given, form_state.form_values(), source)
+    except StudioError as error:
+        st.html(f'<div class="zd-problem" role="alert"><p>{html.escape(error.message(session.language()))}</p></div>')
+        return
+    shown = "\n".join(f"{single.seed}: {single.prompt}" for single in request.per_image_requests()[:SHOWN])
+    st.caption(t("batch.example") if form_state.form_values()["generation.seed"] < 0 else t("batch.begins"))
+    st.code(shown, language=None, wrap_lines=True)
+    st.button(
+        t("batch.button", count=request.num_images),
+        key="queue_batch",
+        type="primary",
+        width="stretch",
+        icon=":material/playlist_add:",
+        on_click=generate_actions.submit_batch,
+        args=(studio, given, source),
+    )
+
+
+GROUP = "upscale"
+SIZED = ("upscale.mode", "upscale.by")  # the size of the file follows from these
+
+
+def render_upscale(studio: Studio, options: Sequence[Option], worker: WorkerStatus) -> None:
+    """Show the fields of Hires. fix, then those of upscaling that have an effect."""
+    parameter_panel.group([option for option in options if option.group != GROUP], worker)
+    st.caption(localized(GROUPS[GROUP]))
+    values = form_state.form_values()
+    for option in options:
+        if option.group != GROUP or parameter_panel.unmet(option, values):
+            continue
+        if option.key in SIZED:
+            parameter_panel.field(option, on_change=_fit_size, args=(studio,))
+        else:
+            parameter_panel.field(option)
+
+
+def _fit_size(studio: Studio) -> None:
+    form_state.keep_form()
+    input_actions.fit_size(studio)
+
+
+def render_xy_plot(studio: Studio) -> None:
+    """Show the axes and the button; what keeps the form from being an image stands in their place."""
+    try:
+        base = generate_actions.single_request(studio)
+    except StudioError as error:
+        custom_components.quiet(error.message(session.language()))
+        return
+    st.caption(t("vary.base"))
+    rerun.axes(studio, base, lambda selected: studio.reruns.sweep_request(base, selected, generate_state.terms()))
+
+
+_RESULT = "yaml_result"
+
+
+def render_yaml(studio: Studio) -> None:
+    """Show the effective settings, and a field that takes them back. What cannot be used changes nothing and stays in the field."""
+    try:
+        request = studio.requests.new(form_state.form_values())
+    except StudioError as error:
+        error_card.render(error, "yaml_now")
+    else:
+        st.code(to_yaml(form_state.request_values(request)), language="yaml", height=240)
+    field = f"yaml_{form_state.yaml_version()}"
+    st.text_area(t("yaml.paste"), key=field, height=120, placeholder="generation:\n  cfg_scale: 3.0")
+    st.button(t("yaml.apply"), key="yaml_apply", on_click=_apply, args=(studio, field))
+    _show_result()
+
+
+def _apply(studio: Studio, field: str) -> None:
+    problems, elsewhere = form_actions.apply_yaml(studio, st.session_state.get(field) or "", "YAML")
+    st.session_state[_RESULT] = ([problem.to_dict() for problem in problems], elsewhere)
+    if not problems:
+        form_state.renew_yaml()
+
+
+def _show_result() -> None:
+    result = st.session_state.pop(_RESULT, None)
+    if result is None:
+        return
+    problems, elsewhere = result
+    for number, data in enumerate(problems):
+        error_card.render(StudioError.from_dict(data), f"yaml{number}")
+    if not problems:
+        st.success(t("yaml.applied"), icon=":material/check:")
+    if elsewhere:
+        st.info(t("yaml.elsewhere", keys=", ".join(elsewhere)), icon=":material/info:")

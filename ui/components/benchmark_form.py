@@ -8,22 +8,25 @@ from typing import Any
 import streamlit as st
 
 from core.benchmark import plan
+from core.benchmark.plan import SHARED
 from core.config.loader import profile_names
-from core.errors import StudioError
+from core.config.options import SCHEMA
+from core.config.schema import Option
+from core.errors import InputError, StudioError
 from core.studio import Studio
 from core.types import ModelInfo, SubmitOptions
 from ui import prompts
-from ui.components import custom_components, overrides
+from ui.components import custom_components
 from ui.i18n import localized, t
 from ui.state import benchmark as benchmark_state
-from ui.state import current_page as page_state
 from ui.state import session
+from ui.state import session as page_state
 
 MODELS_PAGE = "views/models.py"
 ALL = "all"  # what overrides the settings in every column
 
 
-def draw(studio: Studio) -> None:
+def render(studio: Studio) -> None:
     """Show the fields and the button. What is wrong with them is told when it is pressed, and nothing is queued then."""
     models = {info.id: info for info in studio.catalog.models()}
     _prefill(studio, models)
@@ -52,7 +55,7 @@ def _fields(studio: Studio, models: dict[str, ModelInfo]) -> None:
         with st.container():
             with st.container(key="benchmark_seeds"):
                 st.text_input(t("benchmark.seeds"), key=benchmark_state.SEEDS, persist_state="session")
-            overrides.draw(t("benchmark.shared"), ALL)
+            render_overrides(t("benchmark.shared"), ALL)
             with st.expander(t("benchmark.as_text"), key="shared_as_text"):
                 st.text_area(
                     t("benchmark.text_of_options"), key=benchmark_state.SHARED, height=68, placeholder="generation.width = 512",
@@ -100,7 +103,7 @@ def _usable(studio: Studio, kept: Mapping[str, Any]) -> dict[str, Any]:
         name, _, rest = field.partition(":")[2].partition(":")
         if name == "override":
             key = rest.partition(":")[2]
-            found[field] = overrides.checked(key, value) if key else overrides.known(value)
+            found[field] = checked(key, value) if key else known(value)
         elif name in allowed:
             found[field] = value if value in allowed[name] else None
         elif field == benchmark_state.COLUMNS:
@@ -142,7 +145,7 @@ def _column(studio: Studio, models: dict[str, ModelInfo], number: int, row: int,
         format_func=lambda name: name or t("benchmark.no_profile"),
         persist_state="session",
     )
-    overrides.draw(t("benchmark.options"), str(row))
+    render_overrides(t("benchmark.options"), str(row))
     with st.expander(t("benchmark.as_text"), key=f"as_text_{number}"):
         st.text_area(
             t("benchmark.text_of_options"), key=benchmark_state.column_field("options", row), height=90,
@@ -186,11 +189,11 @@ def _start(studio: Studio) -> None:
     """Queue it and open it; a problem leaves everything as it is and is shown."""
     page_state.set_errors(())
     try:
-        shared = {**plan.read_values(benchmark_state.benchmark_text(benchmark_state.SHARED), "form"), **overrides.values(ALL)}
+        shared = {**plan.read_values(benchmark_state.benchmark_text(benchmark_state.SHARED), "form"), **values(ALL)}
         specs = []
         for number, row in enumerate(benchmark_state.benchmark_rows(), start=1):
             written = plan.read_values(benchmark_state.column_text("options", row), plan.place_of(number))
-            own = {**written, **overrides.values(str(row))}
+            own = {**written, **values(str(row))}
             model, profile = benchmark_state.column_text("model", row), benchmark_state.column_text("profile", row)
             specs.append(plan.ColumnSpec(model, profile, {**shared, **own}))
         seeds = plan.read_seeds(benchmark_state.benchmark_text(benchmark_state.SEEDS), "form")
@@ -199,3 +202,64 @@ def _start(studio: Studio) -> None:
         page_state.set_errors([error])
         return
     benchmark_state.set_open_benchmark(benchmark.id)
+
+
+_BASIC = ("num_inference_steps", "cfg_scale", "width", "height", "negative_prompt")
+
+
+def render_overrides(label: str, scope: str) -> None:
+    """Show the selection of options and their fields; `scope` tells the places of a page apart."""
+    options = _options()
+    selected = st.multiselect(
+        label, list(options), key=session.labelled(benchmark_state.override_field(scope)), placeholder=t("benchmark.add_option"),
+        format_func=lambda key: localized(options[key].label), persist_state="session",
+    )  # fmt: skip
+    for key in selected:
+        _field(options[key], benchmark_state.override_field(scope, key))
+
+
+def values(scope: str) -> Mapping[str, Any]:
+    """Return what is set there, by schema key; an empty field says nothing."""
+    found = {key: st.session_state.get(benchmark_state.override_field(scope, key)) for key in benchmark_state.overridden(scope)}
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def checked(key: str, value: Any) -> Any:
+    """Return the value of an option's field as the field takes it; None for an option or a value that is not one."""
+    option = _options().get(key)
+    if option is None or value is None:
+        return None
+    try:
+        number = option.check(value, "form")
+    except InputError:
+        return None
+    return float(number) if option.type == "float" else number
+
+
+def known(keys: Any) -> list[str]:
+    """Return those that can be selected."""
+    return [key for key in keys if key in _options()] if isinstance(keys, list) else []
+
+
+def _options() -> dict[str, Option]:
+    basic = [SCHEMA.options[f"generation.{name}"] for name in _BASIC]
+    options = (option for option in SCHEMA.request_options() if option.implemented and option.type != "list")
+    return {option.key: option for option in (*basic, *options) if option.key not in SHARED}
+
+
+def _field(option: Option, key: str) -> None:
+    unit = f" ({option.unit})" if option.unit else ""
+    shared: dict[str, Any] = {"label": localized(option.label) + unit, "key": key, "help": localized(option.help)}
+    if option.type == "bool":
+        st.session_state.setdefault(key, not option.default)
+        st.toggle(**shared, persist_state="session")
+    elif option.type == "choice":
+        st.selectbox(options=option.choices, **shared, persist_state="session")
+    elif option.type in ("int", "float"):
+        convert = int if option.type == "int" else float
+        st.number_input(
+            min_value=convert(option.minimum or 0), max_value=convert(option.maximum or 0), value=None,
+            step=convert(option.step or 1), placeholder=localized(option.allowed), **shared, persist_state="session",
+        )  # fmt: skip
+    else:
+        st.text_input(**shared, persist_state="session")

@@ -15,9 +15,9 @@ from core.studio import Studio
 from core.types import ImageRecord, JobState, Vote
 from ui import formats
 from ui.actions import studio_calls
-from ui.components import custom_components, thumbnails
+from ui.components import custom_components, job_status
+from ui.formats import sentence
 from ui.i18n import t
-from ui.job_words import sentence
 from ui.state import session
 
 WIDEST = 320  # px of a column of images: thumbnails are no larger
@@ -125,7 +125,7 @@ def _cell(measured: ColumnResult, record: ImageRecord | None) -> str:
         words = t("benchmark.waiting") if measured.active else t("vary.no_image")
         return f"<td><small>{html.escape(words)}</small></td>"
     took = formats.seconds(sum(record.timings.values()))
-    image = thumbnails.linked(record.id, record.request.prompt)
+    image = job_status.linked(record.id, record.request.prompt)
     return f"<td>{image}<small>{html.escape(took)}</small></td>"
 
 

@@ -18,9 +18,9 @@ from core.config.boxes import Box
 from core.server.listing import items, write_query
 from core.types import HistoryPage, HistoryQuery, ImageRecord, ImageSelection, Job, JobState
 from ui import progress_poll as ui_pulse
+from ui.formats import title
 from ui.i18n import t
-from ui.job_words import title
-from ui.state import draft as draft_state
+from ui.state import generate_page as draft_state
 from ui.state import session
 
 ASSETS = Path(__file__).parents[1] / "assets"

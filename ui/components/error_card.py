@@ -20,7 +20,7 @@ CURES: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def draw(
+def render(
     error: StudioError, key: str, run_again: Callable[[Mapping[str, Any]], None] | None = None,
     on_close: Callable[[], None] | None = None,
 ) -> None:  # fmt: skip

@@ -1,10 +1,14 @@
-"""Show the form's upper part: model and preset, prompts, size, steps, CFG scale, images, seed."""
+"""Show the form of the Generate page: prompt and its helpers, model, size and numbers."""
 
 from __future__ import annotations
 
 import html
+import math
+import random
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import streamlit as st
 
@@ -16,39 +20,34 @@ from core.studio import Studio
 from core.types import GenerationRequest, ModelInfo
 from ui import formats, prompts
 from ui.actions import form as form_actions
-from ui.components import (
-    custom_components,
-    live_draft,
-    parameter_panel,
-    presets_menu,
-    prompt_builder,
-    prompt_help,
-    reload_question,
-    sizes,
-)
+from ui.actions import generate as generate_actions
+from ui.components import custom_components, live_draft, parameter_panel, presets_menu
 from ui.i18n import localized, t
 from ui.state import form as form_state
+from ui.state import generate_page as generate_state
+from ui.state import generate_page as prompt_help_state
 from ui.state import session
+from ui.state import session as page_state
 
 PROMPT = "generation.prompt"
 NEGATIVE = "generation.negative_prompt"
 SELECTORS: Mapping[str, str] = {PROMPT: ".st-key-prompt", NEGATIVE: ".st-key-negative", "batch": ".st-key-batch_text"}
 
 
-def draw(studio: Studio, model: ModelInfo | None, library: prompts.Library | None) -> None:
+def render(studio: Studio, model: ModelInfo | None, library: prompts.Library | None) -> None:
     """Show the whole form, in the order of the keyboard."""
     with st.container(horizontal=True, vertical_alignment="bottom", key="top_row"):
         problem = _model(studio)
-        presets_menu.draw(studio)
+        presets_menu.render(studio)
     if problem:
         st.warning(formats.literal(problem), icon=":material/info:")
-    reload_question.draw(studio)
+    render_reload_question(studio)
     _prompt(studio, library, model)
     _brackets(model)
     _negative(studio, library, model)
     _numbers(studio, model)
     if model is not None:
-        sizes.draw(studio.settings.ui.size_presets, model)
+        render_sizes(studio.settings.ui.size_presets, model)
 
 
 def _model(studio: Studio) -> str:
@@ -81,7 +80,7 @@ def _names(models: Sequence[ModelInfo]) -> Mapping[str, str]:
 
 
 def _prompt(studio: Studio, library: prompts.Library | None, model: ModelInfo | None) -> None:
-    prompt_help.take_answer(studio)
+    take_answer(studio)
     option = SCHEMA.options[PROMPT]
     with st.container(key="prompt"):
         st.text_area(
@@ -89,8 +88,8 @@ def _prompt(studio: Studio, library: prompts.Library | None, model: ModelInfo | 
             on_change=form_state.keep_form,
         )  # fmt: skip
     with st.container(horizontal=True, vertical_alignment="center", key="prompt_tools"):
-        prompt_builder.draw(library)
-        prompt_help.buttons(studio, model)
+        render_prompt_builder(library)
+        buttons(studio, model)
         _tokens(studio, PROMPT)
         if any(is_template(form_state.form_value(key) or "") for key in (PROMPT, NEGATIVE)):
             with st.popover(
@@ -98,7 +97,7 @@ def _prompt(studio: Studio, library: prompts.Library | None, model: ModelInfo | 
             ) as one:
                 if one.open:
                     _preview(studio)
-    prompt_help.progress(studio)
+    progress(studio)
 
 
 def _tokens(studio: Studio, key: str) -> None:
@@ -212,3 +211,216 @@ def last_seed(studio: Studio) -> int | None:
     for job in studio.queue.recent(1):
         return job.request.seed
     return None
+
+
+def render_reload_question(studio: Studio) -> None:
+    """Show the question with its two answers, while it waits for one."""
+    present = generate_state.reload_question()
+    if not present:
+        return
+    seconds = studio.worker.status().load_seconds
+    names = ", ".join(localized(SCHEMA.options[key].label) for key in present)
+    words = t("reload.timed", names=names, time=formats.seconds(seconds)) if seconds else t("reload.plain", names=names)
+    with st.container(border=True, key="reload_question"):
+        st.text(words)
+        with st.container(horizontal=True):
+            st.button(t("reload.go"), key="reload_go", type="primary", on_click=generate_actions.reload_now, args=(studio,))
+            st.button(t("reload.keep"), key="reload_keep", on_click=generate_actions.keep_loaded, args=(present,))
+
+
+def render_prompt_builder(library: prompts.Library | None) -> None:
+    """Show words by slot. A choice writes its words into the prompt, in the place of the ones chosen before."""
+    if library is None:
+        return
+    with st.popover(t("generate.ideas"), icon=":material/lightbulb:", key="ideas", on_change="rerun") as panel:
+        if not panel.open:
+            return
+        names = {kind.id: localized(kind.name) for kind in library.kinds}
+        selected = library.kinds[0].id
+        if len(names) > 1:
+            selected = st.segmented_control(
+                t("generate.kind"),
+                list(names),
+                format_func=names.__getitem__,
+                default=selected,
+                required=True,
+                key=session.labelled("idea_kind"),
+                label_visibility="collapsed",
+            )
+        kind = next(kind for kind in library.kinds if kind.id == selected)
+        write = _writer(library, kind)
+        for slot in kind.slots:
+            words = [localized(word) for word in slot.words]
+            st.pills(
+                localized(slot.name),
+                range(len(words)),
+                format_func=words.__getitem__,
+                key=session.labelled(_slot_key(kind, slot)),
+                on_change=write,
+            )
+
+
+def _slot_key(kind: prompts.Kind, slot: prompts.Slot) -> str:
+    return f"slot_{kind.id}_{slot.id}"
+
+
+def _writer(library: prompts.Library, kind: prompts.Kind) -> Callable[[], None]:
+    def write() -> None:
+        picked = {slot.id: st.session_state.get(_slot_key(kind, slot)) for slot in kind.slots}
+        selected = {slot: number for slot, number in picked.items() if number is not None}
+        words = prompts.compose(library, kind, selected, session.language())
+        separator = library.separator[session.language()]
+        prompt = prompts.replace_words(form_state.form_value(PROMPT) or "", form_state.slot_text(), words, separator)
+        form_state.fill_form({PROMPT: prompt})
+        form_state.set_slot_text(words)
+
+    return write
+
+
+POLL_SECONDS = 0.3
+ICONS = {"enhance": ":material/auto_fix_high:", "translate": ":material/translate:"}
+
+
+def buttons(studio: Studio, model: ModelInfo | None) -> None:
+    """Show the buttons of both tasks, disabled with the reason, and Undo after one of them."""
+    reason = studio.prompt_help.problem(model.id) if model is not None else None
+    prompt = (form_state.form_value(PROMPT) or "").strip()
+    busy = prompt_help_state.prompt_help() is not None
+    for task, icon in ICONS.items():
+        st.button(
+            t(f"prompt_help.{task}"), key=f"prompt_{task}", icon=icon, type="tertiary",
+            help=localized(reason) if reason else t(f"prompt_help.{task}_help"),
+            disabled=model is None or reason is not None or busy or not prompt,
+            on_click=_ask, args=(studio, task),
+        )  # fmt: skip
+    if original := prompt_help_state.original_prompt(prompt):
+        st.button(
+            t("prompt_help.undo"), key="prompt_undo", icon=":material/undo:", type="tertiary", help=original,
+            on_click=_undo, args=(original,),
+        )  # fmt: skip
+
+
+def take_answer(studio: Studio) -> None:
+    """Put a finished prompt into the form; called before the form's fields are drawn."""
+    asked = prompt_help_state.prompt_help()
+    answer = studio.prompt_help.answer(asked.id) if asked is not None else None
+    if asked is None or answer is None or not answer.done:
+        return
+    prompt_help_state.set_prompt_help(None)
+    if answer.error is not None:
+        page_state.set_errors([answer.error])
+    elif written := answer.text.strip():
+        prompt_help_state.take_prompt(asked.original, written)
+        form_state.fill_form({PROMPT: written})
+
+
+def progress(studio: Studio) -> None:
+    """Show the words as they come, while they come."""
+    asked = prompt_help_state.prompt_help()
+    if asked is not None:
+        st.fragment(_progress, run_every=POLL_SECONDS)(studio, asked)
+
+
+def _progress(studio: Studio, asked: prompt_help_state.PromptHelpRequest) -> None:
+    answer = studio.prompt_help.answer(asked.id)
+    if answer.done:
+        st.rerun()
+    st.code(answer.text or t("prompt_help.waiting"), language=None, wrap_lines=True)
+    st.button(t("job.cancel"), key="prompt_cancel", on_click=_cancel, args=(studio, asked))
+
+
+def _ask(studio: Studio, task: str) -> None:
+    prompt = (form_state.form_value(PROMPT) or "").strip()
+    seed = random.SystemRandom().randrange(2**31)
+    try:
+        answer_id = studio.prompt_help.ask(task, prompt, form_state.form_values(), seed)
+    except StudioError as error:
+        page_state.set_errors([error])
+        return
+    original = prompt_help_state.original_prompt(prompt) or prompt
+    prompt_help_state.set_prompt_help(prompt_help_state.PromptHelpRequest(answer_id, original))
+
+
+def _cancel(studio: Studio, asked: prompt_help_state.PromptHelpRequest) -> None:
+    """Stop it; the prompt stays as it was."""
+    studio.prompt_help.cancel(asked.id)
+    prompt_help_state.set_prompt_help(None)
+
+
+def _undo(original: str) -> None:
+    prompt_help_state.forget_original()
+    form_state.fill_form({PROMPT: original})
+
+
+WIDTH, HEIGHT = "generation.width", "generation.height"
+CHIPS = "size_chips"
+
+
+def preset_size(preset: str, model: ModelInfo) -> tuple[int, int] | None:
+    """Return "4:3" at the model's native number of pixels on its grid, or the exact "1280x720"; None for neither."""
+    exact = re.fullmatch(r"\s*(\d+)\s*[x×*]\s*(\d+)\s*", preset)
+    if exact:
+        return int(exact[1]), int(exact[2])
+    ratio = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*:\s*(\d+(?:\.\d+)?)\s*", preset)
+    if not ratio or not float(ratio[1]) or not float(ratio[2]):
+        return None
+    share = float(ratio[1]) / float(ratio[2])
+    budget = model.default_width * model.default_height
+    width, height = math.sqrt(budget * share), math.sqrt(budget / share)
+    grid = model.size_multiple
+    return max(grid, round(width / grid) * grid), max(grid, round(height / grid) * grid)
+
+
+def render_sizes(presets: Sequence[str], model: ModelInfo) -> None:
+    """Show chips that set width and height; that of the present size is lit."""
+    sizes = {preset: size for preset in presets if (size := preset_size(preset, model))}
+    present = (form_state.form_value(WIDTH), form_state.form_value(HEIGHT))
+    form_state.give_widget(CHIPS, next((preset for preset, size in sizes.items() if size == present), None))
+
+    def choose() -> None:
+        preset = st.session_state.get(CHIPS)
+        if preset:
+            form_state.fill_form({WIDTH: sizes[preset][0], HEIGHT: sizes[preset][1]})
+            if generate_state.ratio() is not None:
+                generate_state.set_ratio(sizes[preset][0] / sizes[preset][1])
+
+    st.pills(t("generate.size"), list(sizes), key=CHIPS, on_change=choose, help=_legend(sizes))
+    with st.container(horizontal=True, vertical_alignment="bottom", key="size_row"):
+        parameter_panel.field(SCHEMA.options[WIDTH], on_change=partial(_keep_ratio, WIDTH, HEIGHT, model))
+        st.button(
+            t("generate.swap"), key="size_swap", icon=":material/swap_horiz:", help=t("generate.swap"), on_click=_swap
+        )
+        parameter_panel.field(SCHEMA.options[HEIGHT], on_change=partial(_keep_ratio, HEIGHT, WIDTH, model))
+        locked = generate_state.ratio() is not None
+        words = t("generate.unlock") if locked else t("generate.lock")
+        st.button(
+            words, key="size_lock", icon=":material/lock:" if locked else ":material/lock_open:", help=words,
+            type="primary" if locked else "secondary", on_click=_toggle_lock,
+        )  # fmt: skip
+
+
+def _swap() -> None:
+    width, height = form_state.form_value(WIDTH), form_state.form_value(HEIGHT)
+    form_state.fill_form({WIDTH: height, HEIGHT: width})
+    if generate_state.ratio() is not None:
+        generate_state.set_ratio(height / width)
+
+
+def _toggle_lock() -> None:
+    width, height = form_state.form_value(WIDTH), form_state.form_value(HEIGHT)
+    generate_state.set_ratio(None if generate_state.ratio() is not None else width / height)
+
+
+def _keep_ratio(changed: str, other: str, model: ModelInfo) -> None:
+    """While the ratio is locked, the other side follows, on the grid of the model."""
+    ratio, side = generate_state.ratio(), form_state.form_value(changed)
+    if ratio is None or not side:
+        return
+    exact = side / ratio if changed == WIDTH else side * ratio
+    option, grid = SCHEMA.options[other], model.size_multiple
+    low, high = int(option.minimum or grid), int(option.maximum or exact)
+    form_state.fill_form({other: min(high, max(low, round(exact / grid) * grid))})
+
+
+def _legend(sizes: dict[str, tuple[int, int]]) -> str:
+    return " · ".join(f"{preset} = {formats.pixels(*size)}" for preset, size in sizes.items())

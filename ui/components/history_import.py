@@ -18,12 +18,12 @@ from core.types import FoundParameters
 from ui import formats
 from ui.actions import form as form_actions
 from ui.components import error_card, image_card
-from ui.components.history_parameters import Row, table
+from ui.components.history_detail import Row, table
 from ui.i18n import localized, t
-from ui.state import current_page as page_state
 from ui.state import form as form_state
 from ui.state import history as history_state
 from ui.state import session
+from ui.state import session as page_state
 
 KINDS = ("png", "jpg", "jpeg", "webp")
 MOST_SHOWN = 12
@@ -38,7 +38,7 @@ def button() -> None:
     )  # fmt: skip
 
 
-def draw(studio: Studio) -> None:
+def render(studio: Studio) -> None:
     """Show the dialog, while it is open. Dropped files show their parameters at once; nothing is kept until it is asked for."""
     if history_state.importing():
         st.dialog(t("import.title"), width="large", on_dismiss=_dismissed)(_content)(studio)
@@ -128,7 +128,7 @@ def _use(studio: Studio, found: FoundParameters) -> None:
     try:
         request = studio.requests.new(values, found.program)
     except StudioError as error:
-        error_card.draw(error, "use_found")
+        error_card.render(error, "use_found")
         return
     history_state.set_importing(False)
     form_state.fill_form_from(request)

@@ -29,7 +29,7 @@ MASK_FIELDS = ("inpaint.mask_blur", "inpaint.mask_grow", "inpaint.fill", "inpain
 SIDES = ("outpaint.left", "outpaint.right", "outpaint.top", "outpaint.bottom", "outpaint.ratio", "outpaint.overlap")
 
 
-def draw(studio: Studio, model: ModelInfo | None) -> None:
+def render(studio: Studio, model: ModelInfo | None) -> None:
     """Show the field for a source image; with one, how much of it is regenerated and where the mask is painted."""
     image = input_state.sources().inputs.get(IMAGE)
     with st.container(key="inputs"):

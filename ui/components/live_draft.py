@@ -15,10 +15,10 @@ from core.studio import Studio
 from ui.actions import generate as generate_actions
 from ui.components import custom_components
 from ui.i18n import localized, t
-from ui.state import control_units as unit_state
 from ui.state import form as form_state
+from ui.state import form as lora_state
+from ui.state import form as unit_state
 from ui.state import generate_page as generate_state
-from ui.state import loras as lora_state
 from ui.state import session
 
 FORM = ".st-key-form_zone"
@@ -34,7 +34,7 @@ def switch(studio: Studio) -> None:
     )  # fmt: skip
 
 
-def draw(studio: Studio) -> None:
+def render(studio: Studio) -> None:
     """Put the frame of the drafts over the stage; nothing while the switch is off or the form can't be generated."""
     if not generate_state.live():
         return

@@ -1,25 +1,27 @@
-"""Show the LoRAs and embeddings on the Models page: preview, purpose and size of each, and why one can't be used."""
+"""Show LoRAs: the field of the Generate page, with weights and trigger words, and the cards of the Models page."""
 
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from urllib.parse import quote
 
 import streamlit as st
 
+from core.config.lora_syntax import LoraSpec
+from core.config.schema import Option
 from core.studio import Studio
 from core.types import LoraInfo, ModelInfo
 from ui import formats
 from ui.actions import form as form_actions
 from ui.actions import studio_calls
-from ui.components import card_pages
-from ui.components.lora_field import preview
+from ui.components import model_card
 from ui.i18n import localized, t
-from ui.state import loras as lora_state
+from ui.state import form as lora_state
 from ui.state import session
 
 
-def draw(studio: Studio) -> None:
+def render(studio: Studio) -> None:
     """Show a card for each LoRA, under a line that says where files go; in pages where there are many."""
     st.subheader(t("loras.title"), anchor=False)
     st.caption(t("loras.text"))
@@ -27,7 +29,7 @@ def draw(studio: Studio) -> None:
     if not loras:
         st.caption(t("loras.none"))
         return
-    numbered = card_pages.selected(list(enumerate(loras)), "lora", lambda pair: pair[1].name)
+    numbered = model_card.selected(list(enumerate(loras)), "lora", lambda pair: pair[1].name)
     with st.grid(3, min_column_width=280, gap="small", key="lora_cards"):
         for number, lora in numbered:
             _card(studio, lora, models, number)
@@ -125,3 +127,64 @@ def _use_embedding(studio: Studio, name: str) -> None:
     """Put the name into the prompt. The form may not be there yet: this page can be the first that is opened."""
     form_actions.open_form(studio)
     lora_state.add_to_prompt(f"embedding:{name}")
+
+
+USUAL = (0.0, 2.0)  # what a slider offers; what is set elsewhere widens it
+
+
+def render_field(studio: Studio, model: ModelInfo | None, option: Option, badge: str) -> None:
+    """Show the list and, below it, a row for each selected LoRA."""
+    uses = lora_state.lora_uses()
+    known = {lora.name: lora for lora in studio.models.loras()}
+    fitting = [name for name, lora in known.items() if lora.problem is None and (model is None or lora.fits(model))]
+    names = list(dict.fromkeys([*fitting, *(use.name for use in uses)]))
+    lora_state.lay_out_loras(uses)
+    st.multiselect(
+        f"{localized(option.label)} {badge}",
+        names,
+        key=lora_state.NAMES,
+        help=f"{localized(option.help)}\n\n`{option.key}`",
+        placeholder=t("loras.choose") if names else t("loras.none_fit"),
+        disabled=not names,
+        on_change=lora_state.take_loras,
+    )
+    for use in uses:
+        _row(use, known, use.name in fitting)
+
+
+def _row(use: LoraSpec, known: Mapping[str, LoraInfo], fits: bool) -> None:
+    name, weight = use.name, use.weight
+    with st.container(horizontal=True, vertical_alignment="center", key=f"lora_row_{name}"):
+        if name in known and known[name].preview:
+            st.html(preview(name), width=64)
+        st.slider(
+            name,
+            min(USUAL[0], weight),
+            max(USUAL[1], weight),
+            step=0.05,
+            key=lora_state.weight_key(name),
+            on_change=lora_state.take_loras,
+        )
+    if use.parts:
+        st.caption(t("loras.parts", parts=formats.literal(", ".join(f"{part} {one:g}" for part, one in use.parts))))
+    if name in known and known[name].triggers:
+        words = ", ".join(known[name].triggers)
+        st.button(
+            t("loras.add_triggers", words=formats.literal(words)),
+            key=f"lora_words_{name}",
+            icon=":material/add:",
+            type="tertiary",
+            on_click=lora_state.add_to_prompt,
+            args=(words,),
+        )
+    if not fits:
+        problem = known[name].problem if name in known else None
+        unfit = t("loras.unfit") if name in known else t("loras.unknown")
+        words = problem.message(session.language()) if problem else unfit
+        st.warning(formats.literal(words), icon=":material/warning:")
+
+
+def preview(name: str) -> str:
+    """Return the preview of a LoRA as HTML."""
+    address = f"/api/loras/{quote(name, safe='')}/preview"
+    return f'<img class="zd-lora" src="{html.escape(address)}" alt="{html.escape(name)}">'

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import streamlit as st
 
@@ -40,7 +40,7 @@ def memory_of(studio: Studio) -> ModelMemory:
     return ModelMemory(largest or studio.system.memory()[0], largest > 0)
 
 
-def draw(
+def render(
     studio: Studio, group: Sequence[ModelInfo], worker: WorkerStatus, downloads: Mapping[str, Download], memory: ModelMemory,
     shown: set[str],
 ) -> None:  # fmt: skip
@@ -80,7 +80,7 @@ def problem(place: str) -> None:
     """Show what went wrong at this place of the page, if anything."""
     error = pages_state.model_error(place)
     if error is not None:
-        error_card.draw(error, f"at_{place}", on_close=lambda: pages_state.set_model_error(place, None))
+        error_card.render(error, f"at_{place}", on_close=lambda: pages_state.set_model_error(place, None))
 
 
 def ask(place: str, verb: Callable[..., object], *arguments: object) -> bool:
@@ -220,7 +220,7 @@ def _progress(studio: Studio, download: Download) -> None:
     where = [HUBS.get(download.hub, download.hub), download.repository, download.file]
     st.caption(formats.literal(" · ".join(part for part in where if part)))
     if download.error is not None:
-        error_card.draw(download.error, f"download_{download.model}")
+        error_card.render(download.error, f"download_{download.model}")
     if not session.is_admin():
         return
     with st.container(horizontal=True):
@@ -251,3 +251,26 @@ def _remove(studio: Studio, info: ModelInfo) -> None:
         st.button(
             t(f"models.{name}"), key=f"{name}_{info.id}", on_click=PRESS, args=(info.id, studio.models.remove, info.id)
         )
+
+
+SHOWN = 30  # cards of a page: a thousand take seconds to draw
+_T = TypeVar("_T")
+
+
+def selected(items: Sequence[_T], key: str, name_of: Callable[[_T], str]) -> list[_T]:
+    """Return the items to show: all where they fit on a page; else with a search field and a choice of the page above.
+
+    `key` begins the keys of both: KEY_find and KEY_page.
+    """
+    if len(items) <= SHOWN:
+        return list(items)
+    with st.container(horizontal=True, vertical_alignment="bottom", key=f"{key}_pages"):
+        words = st.text_input(t("cards.find"), key=f"{key}_find").casefold()
+        found = [item for item in items if words in name_of(item).casefold()]
+        first = st.selectbox(
+            t("cards.page"),
+            range(0, max(1, len(found)), SHOWN),
+            format_func=lambda start: f"{min(start + 1, len(found))}–{min(start + SHOWN, len(found))} / {len(found)}",
+            key=f"{key}_page",
+        )
+    return found[first : first + SHOWN]

@@ -9,7 +9,7 @@ import streamlit as st
 from core.config.presets import Presets
 from core.studio import Studio
 from ui import formats
-from ui.actions import presets as preset_actions
+from ui.actions import form as preset_actions
 from ui.i18n import t
 from ui.state import form as form_state
 from ui.state import generate_page as generate_state
@@ -18,7 +18,7 @@ from ui.state import session
 SELECT, NAME, FILE = "preset_select", "preset_name", "preset_file"
 
 
-def draw(studio: Studio) -> None:
+def render(studio: Studio) -> None:
     """Show the list of presets and its menu, in their row."""
     presets = studio.presets
     names = presets.names()

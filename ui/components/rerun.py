@@ -64,7 +64,7 @@ def verdict(studio: Studio, job: Job) -> None:
     try:
         found = studio.reruns.result(original, job.image_ids[0])
     except StudioError as error:  # such as an image that was deleted meanwhile
-        error_card.draw(error, "verdict")
+        error_card.render(error, "verdict")
         return
     gap = found.difference
     if gap.identical:
@@ -136,7 +136,7 @@ def axes(studio: Studio, base: GenerationRequest, submit: Callable[[Sequence[Axi
         try:
             sweep = submit(selected)
         except StudioError as error:
-            error_card.draw(error, "sweep")
+            error_card.render(error, "sweep")
             return
         st.switch_page(SHEET_PAGE, query_params={"sheet": sweep.id})
 

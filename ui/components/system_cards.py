@@ -19,8 +19,8 @@ from ui import formats
 from ui.actions import generate as generate_actions
 from ui.actions import studio_calls
 from ui.components import custom_components, error_card
+from ui.formats import title
 from ui.i18n import t
-from ui.job_words import title
 from ui.state import session
 
 CHART_SECONDS = 10.0  # as often as samples are taken

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import streamlit as st
 
+from core.config import lora_syntax
+from core.config.control_units import KEY as CONTROL_UNITS
+from core.config.control_units import ControlUnit, read_units
+from core.config.lora_syntax import LoraSpec, read_uses
 from core.config.options import SCHEMA
 from core.config.schema import AUTO
-from core.types import SET_FIELDS, GenerationRequest, ImageRecord
-from ui.state.input_images import set_control_inputs
+from core.errors import OptionError
+from core.types import CONTROLS, SET_FIELDS, GenerationRequest, ImageRecord
+from ui.state.input_images import control_inputs, set_control_input, set_control_inputs
 
 _FORM = "form"
 _FILLS = "form_fills"
@@ -188,3 +194,114 @@ def yaml_version() -> int:
 def renew_yaml() -> None:
     """Have the YAML of the form written anew at the next rerun."""
     st.session_state[_VERSION] = yaml_version() + 1
+
+
+NAMES = "lora_names"
+PROMPT = "generation.prompt"
+_WEIGHT = "lora_weight:"
+
+
+def lora_uses() -> tuple[LoraSpec, ...]:
+    """Return the LoRAs of the form; none if the form's text is invalid."""
+    try:
+        return read_uses(form_value(lora_syntax.KEY) or (), "form")
+    except OptionError:
+        return ()
+
+
+def weight_key(name: str) -> str:
+    """Return the session key of a LoRA's slider."""
+    return _WEIGHT + name
+
+
+def lay_out_loras(uses: Sequence[LoraSpec]) -> None:
+    """Give the widgets what the form holds, before they are rendered: other parts of the page change it, too."""
+    give_widget(NAMES, [use.name for use in uses])
+    for use in uses:
+        give_widget(weight_key(use.name), use.weight)
+
+
+def take_loras() -> None:
+    """Put what the widgets hold into the form. A LoRA that is chosen anew begins at 1."""
+    names: list[str] = st.session_state.get(NAMES, [])
+    before = {use.name: use for use in lora_uses()}
+    uses = [before.get(name, LoraSpec(name)) for name in names]
+    weighted = [replace(use, weight=st.session_state.get(weight_key(use.name), use.weight)) for use in uses]
+    fill_form({lora_syntax.KEY: tuple(str(use) for use in weighted)})
+
+
+def toggle_lora(name: str) -> None:
+    """Choose a LoRA for the next image, or no longer."""
+    uses = lora_uses()
+    kept = [use for use in uses if use.name != name]
+    fill_form({lora_syntax.KEY: tuple(str(use) for use in (kept if len(kept) < len(uses) else [*uses, LoraSpec(name)]))})
+
+
+def add_to_prompt(words: str) -> None:
+    """Append words, such as a LoRA's trigger words, to the prompt unless they are in it."""
+    prompt = str(form_value(PROMPT) or "")
+    if words not in prompt:
+        fill_form({PROMPT: f"{prompt}, {words}" if prompt.strip() else words})
+
+
+WINDOW = "window"  # the slider of start and end
+_FIELDS = ("name", "preprocessor", "weight", "low", "high", "rate", WINDOW, "mode", "kind")
+_UNIT = "unit:"
+
+
+def control_units() -> tuple[ControlUnit, ...]:
+    """Return the units of the form; none if the form's text is invalid."""
+    try:
+        return read_units(form_value(CONTROL_UNITS) or (), "form")
+    except OptionError:
+        return ()
+
+
+def unit_key(position: int, field: str) -> str:
+    """Return the session key of a unit's widget."""
+    return f"{_UNIT}{position}:{field}"
+
+
+def give_units(units: tuple[ControlUnit, ...], default: float) -> None:
+    """Give the widgets what the form holds, before they are rendered. `default` is the weight where it is left open."""
+    for position, unit in enumerate(units):
+        for field in _FIELDS:
+            if field == WINDOW:
+                give_widget(unit_key(position, field), (unit.start, unit.end))
+            elif field == "weight":
+                give_widget(unit_key(position, field), default if unit.weight is None else unit.weight)
+            else:
+                give_widget(unit_key(position, field), getattr(unit, field))
+
+
+def take_units() -> None:
+    """Put what the widgets hold into the form; what makes no sense stays as it was."""
+    found = []
+    for position, unit in enumerate(control_units()):
+        given = {
+            field: st.session_state[key] for field in _FIELDS if (key := unit_key(position, field)) in st.session_state
+        }
+        start, end = given.pop(WINDOW, (unit.start, unit.end))
+        if start < end:
+            given |= {"start": start, "end": end}
+        changed = replace(unit, **given)
+        found.append(changed if changed.low <= changed.high else unit)
+    _set(found)
+
+
+def add_unit(name: str) -> None:
+    """Append a unit with this ControlNet."""
+    _set([*control_units(), ControlUnit(name)])
+
+
+def remove_unit(position: int) -> None:
+    """Remove a unit with its image; those after it keep theirs."""
+    images = control_inputs()
+    for place in range(position, len(CONTROLS)):
+        following = images.get(CONTROLS[place + 1], "") if place + 1 < len(CONTROLS) else ""
+        set_control_input(following, CONTROLS[place])
+    _set([unit for place, unit in enumerate(control_units()) if place != position])
+
+
+def _set(units: list[ControlUnit]) -> None:
+    fill_form({CONTROL_UNITS: tuple(map(str, units))})

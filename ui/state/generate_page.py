@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import SequenceMatcher
 from typing import Any
 
 import streamlit as st
 
 from core.types import SubmitOptions
-from ui.state.current_page import set_errors
+from ui.formats import local_zone
 from ui.state.form import form_value
-from ui.state.session import client
-from ui.timezone import local_zone
+from ui.state.session import client, set_errors
 
 _JOB = "job"
 _SHOWN = "shown_image"
@@ -244,3 +246,61 @@ def terms() -> SubmitOptions:
 def forget_when() -> None:
     """Reset the choice, which is for one job."""
     st.session_state[WHEN] = NOW
+
+
+_SESSION = "draft_session"
+_ASKED = "drafts_asked"
+
+
+def draft_session() -> str:
+    """Return a name of this session: the browser gives the forms that it has kept back once to each."""
+    return str(st.session_state.setdefault(_SESSION, secrets.token_hex(4)))
+
+
+def draft_asked(name: str) -> bool:
+    """Return True once the browser has given back the form of this name."""
+    return name in st.session_state.get(_ASKED, ())
+
+
+def set_draft_asked(name: str) -> None:
+    st.session_state[_ASKED] = {*st.session_state.get(_ASKED, ()), name}
+
+
+_PROMPT_HELP_ASKED, _TAKEN = "prompt_help_asked", "prompt_help_taken"
+ALIKE = 0.5  # a prompt that was edited further than this is a new one
+
+
+@dataclass(frozen=True)
+class PromptHelpRequest:
+    """The id of the answer, and the prompt that it is made from."""
+
+    id: str
+    original: str
+
+
+def prompt_help() -> PromptHelpRequest | None:
+    """Return what is being written now."""
+    found: PromptHelpRequest | None = st.session_state.get(_PROMPT_HELP_ASKED)
+    return found
+
+
+def set_prompt_help(asked: PromptHelpRequest | None) -> None:
+    """Begin, or end."""
+    st.session_state[_PROMPT_HELP_ASKED] = asked
+
+
+def take_prompt(original: str, written: str) -> None:
+    """Remember that the prompt in the form was written, and from what."""
+    st.session_state[_TAKEN] = (original, written)
+
+
+def forget_original() -> None:
+    """Forget the prompt before the enhancement: the present one is the user's own again."""
+    st.session_state.pop(_TAKEN, None)
+
+
+def original_prompt(prompt: str) -> str:
+    """Return the user's own prompt that this one was made from; "" for one that is the user's own."""
+    original, written = st.session_state.get(_TAKEN, ("", ""))
+    alike = bool(written) and SequenceMatcher(None, written, prompt, autojunk=False).ratio() >= ALIKE
+    return original if alike else ""

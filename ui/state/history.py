@@ -15,7 +15,7 @@ import streamlit as st
 
 from core.errors import StudioError
 from core.types import HistoryQuery, ImageSelection, Undo
-from ui.state.current_page import just_entered
+from ui.state.session import just_entered
 
 # Names in the address.
 PLACES = ("show", "tag", "collection")  # one of them at a time is chosen in the list of places

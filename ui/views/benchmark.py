@@ -13,8 +13,8 @@ from ui.actions import studio_calls
 from ui.components import benchmark_form, benchmark_result, custom_components, error_card, job_status
 from ui.i18n import t
 from ui.state import benchmark as benchmark_state
-from ui.state import current_page as page_state
 from ui.state import session
+from ui.state import session as page_state
 
 VIEWS = ("table", "images", "vote")
 SHOWN = 30  # benchmarks of the list
@@ -27,11 +27,11 @@ LEAST_POLL, IMAGES_A_SECOND = (
 def page() -> None:
     studio = resources.studio()
     for number, error in enumerate(page_state.errors()):
-        error_card.draw(error, f"benchmark{number}")
+        error_card.render(error, f"benchmark{number}")
     benchmark_id = benchmark_state.open_benchmark()
     if benchmark_id is None:
         st.text(t("benchmark.text"))
-        benchmark_form.draw(studio)
+        benchmark_form.render(studio)
         _saved(studio)
         return
     benchmark_state.put_benchmark_in_address()
@@ -46,7 +46,7 @@ def page() -> None:
     try:
         benchmark = studio.benchmarks.get(benchmark_id)
     except StudioError as error:
-        error_card.draw(error, "benchmark")
+        error_card.render(error, "benchmark")
         return
     _shown(studio, benchmark)
 

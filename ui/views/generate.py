@@ -11,17 +11,7 @@ from core.studio import Studio
 from core.types import ModelInfo
 from ui import formats, prompts, resources
 from ui.actions import form as form_actions
-from ui.components import (
-    accordions,
-    custom_components,
-    generate_foot,
-    generate_form,
-    input_card,
-    live_draft,
-    result,
-    session_strip,
-    welcome,
-)
+from ui.components import accordions, custom_components, generate_foot, generate_form, input_card, live_draft, result
 from ui.i18n import t
 from ui.state import form as form_state
 from ui.state import generate_page as generate_state
@@ -43,21 +33,21 @@ def _draw(studio: Studio) -> None:
     custom_components.skip_link(t("generate.skip"), f"{generate_form.SELECTORS[generate_form.PROMPT]} textarea")
     _draft(studio)
     snapshot = studio.queue.snapshot()
-    mine = session_strip.read(studio, snapshot)
+    mine = result.read(studio, snapshot)
     library = prompts.library_for(form_state.form_value("model.id"), studio.settings.configs / "prompts")
     with st.container(key="workspace"):
         with st.container(key="form_zone"):
             with st.container(key="ask"):
                 model = _model(studio)
-                generate_form.draw(studio, model, library)
-                accordions.draw(studio, model)
+                generate_form.render(studio, model, library)
+                accordions.render(studio, model)
             with st.container(key="foot"):
-                generate_foot.draw(studio, snapshot, mine.running or (mine.waiting[0] if mine.waiting else None))
+                generate_foot.render(studio, snapshot, mine.running or (mine.waiting[0] if mine.waiting else None))
         with st.container(key="stage"):
-            live_draft.draw(studio)
-            result.draw(studio, snapshot, mine, lambda: welcome.draw(studio, library))
+            live_draft.render(studio)
+            result.render(studio, snapshot, mine, lambda: generate_foot.render_welcome(studio, library))
         with st.container(key="session"):
-            session_strip.draw(mine)
+            result.render_strip(mine)
     if not generate_state.section_open("img2img"):
         input_card.paste_anywhere(studio)
     form_state.keep_form()

@@ -18,15 +18,12 @@ from ui.components import (
     history_detail,
     history_filter,
     history_import,
-    history_places,
     history_selection,
-    history_statistics,
-    history_table,
-    history_toolbar,
+    image_card,
 )
 from ui.i18n import t
-from ui.state import current_page as page_state
 from ui.state import history as history_state
+from ui.state import session as page_state
 
 
 def page() -> None:
@@ -36,15 +33,15 @@ def page() -> None:
     record = _selected(studio)
     with st.container(key="archive_split" if record else "archive"):
         with st.container(key="places_zone"):
-            history_places.draw(counts)
-            history_places.hidden(studio)
+            history_selection.render_places(counts)
+            history_selection.hidden(studio)
         with st.container(key="found"):
             query = _found(studio, counts, record)
         if record:
             with st.container(key="detail"):
-                history_detail.draw(studio, record, query)
+                history_detail.render(studio, record, query)
     custom_components.keys(key="keys", on_key=lambda event: annotate.history_key(studio, query, event))
-    history_import.draw(studio)
+    history_import.render(studio)
 
 
 def _found(studio: Studio, counts: HistoryCounts, record: ImageRecord | None) -> HistoryQuery:
@@ -53,34 +50,34 @@ def _found(studio: Studio, counts: HistoryCounts, record: ImageRecord | None) ->
     if len(errors) > 1:  # of an import
         error_card.files(errors, "history_files", on_close=lambda: page_state.set_errors(()))
     for number, error in enumerate(errors if len(errors) == 1 else ()):
-        error_card.draw(error, f"history{number}", on_close=lambda: page_state.set_errors(()))
+        error_card.render(error, f"history{number}", on_close=lambda: page_state.set_errors(()))
     bar = st.container(key="bar")
-    query, view = history_filter.query(studio), history_toolbar.view(studio)
-    if view == history_toolbar.GALLERY:  # it asks for the rest by itself, by place
+    query, view = history_filter.query(studio), history_selection.view(studio)
+    if view == history_selection.GALLERY:  # it asks for the rest by itself, by place
         query = replace(query, limit=PART, cursor=None)
     number = history_selection.count(studio)
     if not number:
         with bar:  # first: what was typed into it is not lost where the search fails
-            history_toolbar.draw(studio)
+            history_selection.render_toolbar(studio)
     try:
         found = studio.history.search(query)
         if number:
             with bar:
-                history_selection.draw(studio, query, number, found.total)
+                history_selection.render(studio, query, number, found.total)
         if query.trashed:
             history_selection.trash_banner(studio, counts.trash)
-        history_toolbar.summary(query, found.total)
+        history_selection.summary(query, found.total)
         if not found.records:
             st.info(t("history.nothing"), icon=":material/filter_none:")
-        elif view == history_toolbar.TABLE:
-            history_table.draw(found)
+        elif view == history_selection.TABLE:
+            image_card.render_table(found)
             _pager(found)
-        elif view == history_toolbar.STATISTICS:
-            history_statistics.draw(studio, query)
+        elif view == history_selection.STATISTICS:
+            history_filter.render_statistics(studio, query)
         else:
             _gallery(query, found, record)
     except StudioError as error:  # such as a text of 10,000 characters
-        error_card.draw(error, "search")
+        error_card.render(error, "search")
     return query
 
 
@@ -93,7 +90,7 @@ def _gallery(query: HistoryQuery, found: HistoryPage, record: ImageRecord | None
         version=history_state.history_version(),
         selection=(history_state.selection_version(), history_state.selection()),
         opened=record.id if record else None,
-        tile=history_toolbar.tile(),
+        tile=history_selection.tile(),
         on_pick=history_state.select_image,
         on_select=history_state.click_choice,
     )
@@ -107,7 +104,7 @@ def _selected(studio: Studio) -> ImageRecord | None:
         return studio.history.get(image_id)
     except StudioError as error:
         history_state.select_image(None)
-        error_card.draw(error, "selected")
+        error_card.render(error, "selected")
         return None
 
 

@@ -10,11 +10,11 @@ from core.studio.models import groups_of_variants
 from core.types import SystemReport, WorkerStatus
 from ui import formats, resources
 from ui.actions import studio_calls
-from ui.components import card_pages, error_card, lora_cards, model_card
+from ui.components import error_card, lora_cards, model_card
 from ui.i18n import localized, t
-from ui.state import current_page as page_state
 from ui.state import pages as pages_state
 from ui.state import session
+from ui.state import session as page_state
 
 REFRESH_SECONDS = 2
 
@@ -22,11 +22,11 @@ REFRESH_SECONDS = 2
 def page() -> None:
     studio = resources.studio()
     for number, error in enumerate(page_state.errors()):
-        error_card.draw(error, f"models{number}")
+        error_card.render(error, f"models{number}")
     error_card.settings_problems(studio.catalog.problems())
     with studio.catalog.remembering():  # cards of models and of LoRAs look at all models
         st.fragment(_draw, run_every=REFRESH_SECONDS)(studio)
-        lora_cards.draw(studio)
+        lora_cards.render(studio)
     lora_cards.embeddings(studio)
     if not session.is_admin():
         st.caption(t("models.admin_only"))
@@ -47,11 +47,11 @@ def _draw(studio: Studio) -> None:
     downloads = {download.model: download for download in studio.downloads.all()}
     groups = groups_of_variants(studio.catalog.models())
     groups.sort(key=lambda group: group[0].id not in (model_card.PROMINENT, "demo"))
-    groups = card_pages.selected(groups, "model", lambda group: f"{localized(group[0].name)} {group[0].id}")
+    groups = model_card.selected(groups, "model", lambda group: f"{localized(group[0].name)} {group[0].id}")
     shown: set[str] = set()
     with st.grid(2, min_column_width=340, gap="small", key="model_cards"):
         for group in groups:
-            model_card.draw(studio, group, worker, downloads, model_card.memory_of(studio), shown)
+            model_card.render(studio, group, worker, downloads, model_card.memory_of(studio), shown)
 
 
 # -- what is in memory -------------------------------------------------------------------------------------------------
@@ -75,7 +75,7 @@ def _memory(studio: Studio, worker: WorkerStatus, report: SystemReport) -> None:
         )
     refusal = studio.worker.refusal()
     if refusal is not None and worker.state != "loading":
-        error_card.draw(refusal, "load")
+        error_card.render(refusal, "load")
 
 
 def _loaded(worker: WorkerStatus) -> str:

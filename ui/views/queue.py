@@ -13,12 +13,12 @@ from core.studio import Studio
 from core.types import USER_CLIENT, HistoryQuery, ImageRecord, Job, JobState, QueueSnapshot
 from ui import formats, progress_poll, resources
 from ui.actions import studio_calls
-from ui.components import custom_components, error_card, gpu_share, job_status, schedule, thumbnails
+from ui.components import custom_components, error_card, job_status
+from ui.formats import title
 from ui.i18n import t
-from ui.job_words import title
-from ui.state import current_page as page_state
 from ui.state import pages as pages_state
 from ui.state import session
+from ui.state import session as page_state
 
 SHOWN = 15  # rows of a page of each list: each has six buttons, which take the longest to draw
 ENDED = 20  # rows of what ended lately
@@ -29,7 +29,7 @@ RETRY_STATES = (JobState.FAILED, JobState.CANCELLED)
 def page() -> None:
     studio = resources.studio()
     for number, error in enumerate(page_state.errors()):
-        error_card.draw(error, f"queue{number}", on_close=lambda: page_state.set_errors(()))
+        error_card.render(error, f"queue{number}", on_close=lambda: page_state.set_errors(()))
     st.fragment(_lists, run_every=job_status.SAFETY_SECONDS)(studio)
 
 
@@ -84,9 +84,9 @@ def _switches(studio: Studio, snapshot: QueueSnapshot, any_ended: bool) -> None:
             t("queue.clear_ended"), key="clear_ended", icon=":material/done_all:", help=t("queue.clear_ended_help"),
             disabled=not any_ended, on_click=pages_state.clear_ended, args=(datetime.now(UTC),),
         )  # fmt: skip
-        gpu_share.button(studio)
+        job_status.gpu_share_button(studio)
         custom_components.signals(t("queue.sound"), t("queue.notify"), t("queue.denied"), key="signals")
-    gpu_share.notes(studio)
+    job_status.notes(studio)
     if snapshot.paused:
         st.text(t("queue.paused"))
 
@@ -149,8 +149,8 @@ def _active_row(studio: Studio, job: Job) -> None:
         _button("up", job, "arrow_upward", studio.queue.move, job.id, job.position - 1)
         _button("down", job, "arrow_downward", studio.queue.move, job.id, job.position + 1)
     if job.state is JobState.QUEUED:
-        schedule.button(studio, job)
-    if schedule.waits(job) and not job.held:
+        job_status.button(studio, job)
+    if job_status.waits(job) and not job.held:
         _button("now", job, "play_arrow", studio.queue.postpone, job.id, None)
     elif job.held:
         _button("resume", job, "play_arrow", studio.queue.pause_job, job.id, False)
@@ -178,7 +178,7 @@ def _ended_row(studio: Studio, job: Job, images: Mapping[str, ImageRecord]) -> N
     shown = [(one, images[one].request.prompt) for one in job.image_ids[:IMAGES] if one in images]
     if shown:
         more = len(job.image_ids) - IMAGES
-        st.html(thumbnails.strip(shown, f"+{more}" if more > 0 else ""), width="content")
+        st.html(job_status.strip(shown, f"+{more}" if more > 0 else ""), width="content")
     with _words(studio, job):
         st.text(_end(job))
     if job.state in RETRY_STATES:

@@ -7,23 +7,42 @@ import html
 import streamlit as st
 
 from core.config.options import SCHEMA
+from core.errors import StudioError
 from core.studio import Studio, self_test
-from core.types import Job
+from core.types import Job, SubmitOptions
 from ui import formats, progress_poll, resources
 from ui.actions import form as form_actions
-from ui.actions import setup_check as setup_check_actions
 from ui.actions import studio_calls
+from ui.actions.input_images import with_control, without_size
 from ui.components import custom_components, error_card, job_status
 from ui.i18n import localized, t
-from ui.state import current_page as page_state
+from ui.state import form as form_state
 from ui.state import pages as pages_state
+from ui.state import session
+from ui.state import session as page_state
+
+
+def run_step(studio: Studio, step: self_test.Step) -> None:
+    """Put a step of the guide into the form and queue its images, with the form's model."""
+    page_state.set_errors(())
+    form_state.fill_form(step.sets)
+    values = {key: value for key, value in form_state.form_values().items() if key not in step.sets}
+    try:
+        requests = self_test.requests(studio, step, without_size(values))
+        jobs = [
+            studio.queue.submit(with_control(studio, one), SubmitOptions(client=session.client())) for one in requests
+        ]
+    except StudioError as error:
+        page_state.set_errors([error])
+        return
+    pages_state.set_guide_run(step.key, [job.id for job in jobs])
 
 
 def page() -> None:
     studio = resources.studio()
     form_actions.open_form(studio)
     for number, error in enumerate(page_state.errors()):
-        error_card.draw(error, f"guide{number}")
+        error_card.render(error, f"guide{number}")
     st.text(t("guide.text"))
     pages_state.keep_guide_in_address()
     runs = {key: studio_calls.known_jobs(studio, ids) for key, ids in pages_state.guide_runs().items()}
@@ -48,7 +67,7 @@ def _step(studio: Studio, number: int, step: self_test.Step, jobs: list[Job], bu
         icon=":material/play_arrow:",
         type="secondary" if jobs else "primary",
         disabled=busy,
-        on_click=setup_check_actions.run_step,
+        on_click=run_step,
         args=(studio, step),
     )
     if jobs:

@@ -12,9 +12,9 @@ from core.errors import StudioError
 from core.studio import Studio, sweep_axes
 from core.types import Axis, Job, JobState, ParameterSweep
 from ui import formats, progress_poll, resources
-from ui.components import custom_components, error_card, job_status, thumbnails
+from ui.components import custom_components, error_card, job_status
+from ui.formats import sentence
 from ui.i18n import localized, t
-from ui.job_words import sentence
 
 HISTORY_PAGE = "views/history.py"
 
@@ -27,7 +27,7 @@ def page() -> None:
         sweep = studio.sweeps.get(st.query_params.get("sheet", ""))
         active = any(studio.queue.get(job_id).state.active for job_id in sweep.jobs)
     except StudioError as error:
-        error_card.draw(error, "sheet")
+        error_card.render(error, "sheet")
         return
     st.fragment(_grid, run_every=job_status.SAFETY_SECONDS if active else None)(studio, sweep)
     if not active:
@@ -69,7 +69,7 @@ def _table(axes: Sequence[Axis], jobs: Sequence[Job]) -> str:
 def _cell(job: Job) -> str:
     """Return the image, or where it is on its way."""
     if job.image_ids:
-        return f"<td>{thumbnails.linked(job.image_ids[0], job.request.prompt)}</td>"
+        return f"<td>{job_status.linked(job.image_ids[0], job.request.prompt)}</td>"
     words = t("vary.no_image")
     if job.state.active:
         words = sentence(job) if job.state is JobState.QUEUED else t("vary.drawing")

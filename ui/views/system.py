@@ -14,7 +14,7 @@ from ui import formats, resources
 from ui.actions import form as form_actions
 from ui.components import error_card, system_cards
 from ui.i18n import localized, t
-from ui.state import current_page as page_state
+from ui.state import session as page_state
 
 REFRESH_SECONDS = 5
 
@@ -23,7 +23,7 @@ def page() -> None:
     studio = resources.studio()
     form_actions.open_form(studio)
     for number, error in enumerate(page_state.errors()):
-        error_card.draw(error, f"system{number}")
+        error_card.render(error, f"system{number}")
     st.fragment(system_cards.issues, run_every=REFRESH_SECONDS)(studio)
     with st.container(border=True, key="charts_card"):
         st.html(f'<section class="zd-card"><h3>{html.escape(t("charts.title"))}</h3></section>')

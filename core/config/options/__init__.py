@@ -8,14 +8,13 @@ from __future__ import annotations
 from itertools import chain
 
 from core.config.options.general import BATCH, GENERATION, OUTPUT, STORAGE
-from core.config.options.img2img import CONTROL, HIRES, IMG2IMG
+from core.config.options.img2img import CONTROL, HIRES, IMG2IMG, UPSCALE
 from core.config.options.inpaint import DETECT, INPAINT, OUTPAINT
 from core.config.options.models import LORA, LORA_FOLDER, MODEL, MODELS
 from core.config.options.performance import COMPILATION, GUARD, MEMORY, RESUME, SPEED
 from core.config.options.pipeline import PREVIEW, SIZE, TEXT_ENCODER, TRANSFORMER, VAE
 from core.config.options.sampling import CFG, SAMPLING
 from core.config.options.service import ACCESS, QUEUE_END, QUOTA, REMOTE, SERVER, SERVICE, SHARING, UI, WEBHOOK, WORKER
-from core.config.options.upscale import UPSCALE
 from core.config.schema import Schema
 
 _REQUESTS = (

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import IO
 
 from core.history.importers import a1111, comfyui, common, fooocus, invokeai, json_programs, novelai, own, swarmui
-from core.history.stealth_alpha import read_stealth
+from core.history.importers.novelai import read_stealth
 from core.storage.embedded_texts import COMMENT, PARAMETERS, SOFTWARE
+from core.storage.image_containers import budget
 from core.storage.infotext import read_infotext
 from core.storage.metadata import read_texts
-from core.storage.pixel_budget import budget
 from core.types import FoundParameters, ImageParameters
 
 log = logging.getLogger(__name__)

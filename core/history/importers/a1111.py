@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from core.config import control_a1111, control_units
+from core.config import control_units
 from core.config.lora_syntax import read_uses, split_prompt
 from core.errors import OptionError
 from core.history.importers import common
@@ -67,8 +67,8 @@ def _found(info: Infotext, program: str) -> FoundParameters:
 def _with_control_units(result: FoundParameters, fields: Mapping[str, str]) -> FoundParameters:
     """Add the units of the ControlNet extension; what of one has no equivalent here stays listed under its name."""
     units, unused = [], dict(result.unused)
-    for name in control_a1111.FIELDS:
-        read = control_a1111.read_unit(fields[name]) if name in fields else None
+    for name in control_units.FIELDS:
+        read = control_units.read_unit(fields[name]) if name in fields else None
         if read is None:
             continue
         units.append(well_formed(str(read[0])))

@@ -21,13 +21,20 @@ import requests
 
 from core.errors import ModelError, StudioError
 from core.models.families import FAMILIES
-from core.models.hub.download_state import DownloadFiles, DownloadRequest
-from core.models.hub.errors import failure
-from core.models.hub.file_selection import needed
-from core.models.hub.http_download import LONGEST_WAIT, MOST_FAILURES, Stopped, fetch
-from core.models.hub.hub_api import HubError, RemoteFile, Repository, list_repository, new_session
-from core.models.hub.mirrors import guard_hugging_face, guard_session, may_have_token
-from core.models.hub.tokens import VARIABLES, token_of
+from core.models.hub.download_state import DownloadFiles, DownloadRequest, failure
+from core.models.hub.http_download import LONGEST_WAIT, MOST_FAILURES, Stopped, fetch, needed
+from core.models.hub.hub_api import (
+    VARIABLES,
+    HubError,
+    RemoteFile,
+    Repository,
+    guard_hugging_face,
+    guard_session,
+    list_repository,
+    may_have_token,
+    new_session,
+    token_of,
+)
 from core.models.part_sources import check_part
 from core.models.single_file import check_whole, itself
 from core.models.validation import MANIFEST

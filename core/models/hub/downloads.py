@@ -15,11 +15,9 @@ from core.config.loader import PROJECT_ROOT, Settings
 from core.config.schema import AUTO
 from core.errors import NotWritableError
 from core.models.families import DEFAULT, FAMILIES
-from core.models.hub import tokens
-from core.models.hub.download_state import FOLDER, DownloadFiles, DownloadRequest
-from core.models.hub.errors import failure
-from core.models.hub.hub_api import HubError, endpoint_of
-from core.models.hub.mirrors import typed_mirror
+from core.models.hub import hub_api
+from core.models.hub.download_state import FOLDER, DownloadFiles, DownloadRequest, failure
+from core.models.hub.hub_api import HubError, endpoint_of, typed_mirror
 from core.models.model_paths import hugging_face_cache, modelscope_caches, store_folder
 from core.types import Download, ModelInfo
 
@@ -141,11 +139,11 @@ class Downloads:
 
     def save_token(self, hub: str, token: str) -> None:
         """Keep it in a file of mode 0600 beside the models."""
-        tokens.save_token(hub, token, self._store)
+        hub_api.save_token(hub, token, self._store)
 
     def has_token(self, hub: str) -> bool:
         """Return True if there is a token, in the environment or in the token file."""
-        return tokens.has_token(hub, self._store)
+        return hub_api.has_token(hub, self._store)
 
     # -- processes -------------------------------------------------------------------------------------------------
 

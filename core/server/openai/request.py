@@ -19,8 +19,8 @@ from core.config.lora_syntax import KEY as LORA_KEY
 from core.config.schema import AUTO
 from core.errors import OptionError
 from core.i18n import localize
+from core.server.body_limit import from_base64
 from core.server.submission import SOURCE
-from core.server.uploads import from_base64
 from core.types import REFERENCES
 
 VARIATION_PROMPT = "a detailed image"  # of a variation whose client says nothing; the answer says it as revised_prompt

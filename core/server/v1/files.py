@@ -1,15 +1,23 @@
-"""Serve image files by id only."""
+"""Serve image files by id only, input images and collections, and what the history page reads by address.
+
+The list behind the page's grid, contact sheets, difference maps and exports are made for our own pages, so they are not part of the
+documented service.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+import anyio.to_thread
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import FileResponse, Response
 
 from core.errors import NotFoundError
+from core.server import listing
 from core.server.error_responses import Answer
+from core.server.v1 import exports
 from core.server.v1.schemas import record_json
 from core.studio import Studio
 
@@ -69,5 +77,122 @@ def file_routes(get_studio: Callable[[], Studio], refusals: dict[int | str, dict
         if image is None:
             raise NotFoundError(kind="preview of a job", value=job_id)
         return Response(image, media_type="image/webp", headers={"Cache-Control": "no-store"})
+
+    return router
+
+
+def archive_routes(get_studio: Callable[[], Studio]) -> APIRouter:
+    """Return the routes of archives, in addition to those of `files`."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/differences/{one}/{other}")
+    def difference(one: str, other: str) -> Response:
+        studio = get_studio()
+        kept = all(studio.history.may_be_cached(image_id) for image_id in (one, other))
+        return Response(studio.images.difference_map(one, other), media_type="image/png", headers=FOREVER if kept else NEVER)
+
+    @router.get("/sheets/{sheet_id}")
+    def sheet(sheet_id: str) -> Response:
+        studio = get_studio()
+        path = studio.sweeps.file(sheet_id)
+        kept = FOREVER if not studio.collections.scope().hidden else NEVER  # an image of it may be hidden later
+        return FileResponse(path, media_type="image/png", filename=path.name, headers=kept)
+
+    @router.get("/history")
+    def listing_of(request: Request) -> Response:
+        return listing.answer(get_studio(), request)
+
+    @router.get("/exports/{kind}")
+    def table(request: Request) -> Response:
+        return exports.answer(get_studio(), request)
+
+    return router
+
+
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_BODY = {"requestBody": {"required": True, "content": dict.fromkeys(TYPES.values(), _BINARY)}}
+
+
+def input_routes(get_studio: Callable[[], Studio], refusals: dict[int | str, dict[str, Any]]) -> APIRouter:
+    """Return the routes; `refusals` documents the error responses."""
+    router = APIRouter(tags=["images"], responses=refusals)
+
+    @router.post("/inputs", status_code=201, openapi_extra=_BODY)
+    async def keep(request: Request, mask: bool = False) -> Any:
+        """Store an image (PNG, JPEG, WebP) that others can be made from; the same one is kept once.
+
+        With `mask` it is read as a mask: of strokes on a transparent layer their opacity is taken, whatever their color.
+        """
+        data = await request.body()
+        studio = await anyio.to_thread.run_sync(get_studio)
+        store = studio.input_images.keep_mask if mask else studio.input_images.keep
+        digest = await anyio.to_thread.run_sync(store, data, "body")
+        width, height = await anyio.to_thread.run_sync(studio.input_images.size, digest)
+        address = f"/api/v1/inputs/{digest}"
+        content = {"digest": digest, "width": width, "height": height, "url": address}
+        return Answer(content, 201, headers={"Location": address})
+
+    @router.get("/inputs/{digest}", response_class=Response, responses={200: {"content": {"image/png": _BINARY}}})
+    def image(digest: str) -> Response:
+        """Return an input image as PNG."""
+        return FileResponse(get_studio().input_images.file(digest), media_type="image/png", headers=FOREVER)
+
+    return router
+
+
+Refusals = Callable[..., dict[int | str, dict[str, Any]]]
+
+
+class Secret(BaseModel):
+    """A collection and its password."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: Annotated[str, Field(max_length=200)]
+    password: Annotated[str, Field(max_length=200)]
+
+
+def collection_routes(get_studio: Callable[[], Studio], refusals: Refusals) -> APIRouter:
+    """Return the routes of collections. Browsers and programs are identified as in the queue: user, cookie, X-Client-Id."""
+    router = APIRouter(prefix="/collections", tags=["collections"])
+
+    def answer(status: int = 200) -> Response:
+        studio = get_studio()
+        body = {
+            "collections": studio.history.counts().collections,
+            "unlocked": {name: round(seconds) for name, seconds in studio.collections.unlocked().items()},
+            "any_locked": studio.collections.any_locked(),
+        }
+        return Answer(body, status, headers={"Cache-Control": "no-store"})
+
+    @router.get("", responses=refusals())
+    def collections() -> Any:
+        """Collections with their number of images, without locked ones; seconds until each unlocked one is locked again."""
+        return answer()
+
+    @router.post("/hide", responses=refusals(422))
+    def hide(secret: Secret) -> Any:
+        """Hide a collection behind a password; it is locked at once. This is hiding, not encryption."""
+        get_studio().collections.hide(secret.name, secret.password)
+        return answer()
+
+    @router.post("/unlock", responses=refusals(422))
+    def unlock(secret: Secret) -> Any:
+        """Show a hidden collection to this caller for access.unlock_minutes."""
+        get_studio().collections.unlock(secret.name, secret.password)
+        return answer()
+
+    @router.post("/lock", responses=refusals())
+    def lock() -> Any:
+        """Lock all that this caller has unlocked."""
+        get_studio().collections.lock()
+        response = answer()
+        response.headers["Clear-Site-Data"] = '"cache"'
+        return response
+
+    @router.post("/show", responses=refusals(422))
+    def show(secret: Secret) -> Any:
+        """Hide a collection no longer."""
+        get_studio().collections.show_again(secret.name, secret.password)
+        return answer()
 
     return router

@@ -37,19 +37,12 @@ from core.errors import OptionError
 from core.server.body_limit import Guard
 from core.server.error_responses import Answer, install_errors, problem
 from core.server.submission import SOURCE, client_of, digest, requested, submit
-from core.server.v1.archive import archive_routes
-from core.server.v1.benchmarks import benchmark_routes
-from core.server.v1.collections import collection_routes
-from core.server.v1.countdown import countdown_routes
-from core.server.v1.drafts import draft_routes
-from core.server.v1.files import file_routes
-from core.server.v1.gpu import gpu_routes
-from core.server.v1.input_images import input_routes
+from core.server.v1.benchmarks import benchmark_routes, why_routes
+from core.server.v1.files import archive_routes, collection_routes, file_routes, input_routes
 from core.server.v1.job_events import JobEvents
-from core.server.v1.prompts import prompt_routes
+from core.server.v1.machine import countdown_routes, gpu_routes, usage_routes
+from core.server.v1.prompts import draft_routes, prompt_routes
 from core.server.v1.schemas import PROMPTS, TERMS, CapabilitiesCache, job_json, order_schema
-from core.server.v1.usage import usage_routes
-from core.server.v1.why import why_routes
 from core.studio import Studio
 from core.types import InputSources, JobState, SubmitOptions
 

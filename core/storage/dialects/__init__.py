@@ -10,9 +10,8 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from core.storage.dialects.contract import Backend, ChangeToken, Dialect
+from core.storage.dialects.contract import Backend, ChangeToken, Dialect, insert_if_new, upsert
 from core.storage.dialects.sqlite import SqliteBackend, SqliteDialect
-from core.storage.dialects.upserts import insert_if_new, upsert
 
 __all__ = ["Backend", "ChangeToken", "Dialect", "backend_of", "dialect_of", "insert_if_new", "upsert"]
 

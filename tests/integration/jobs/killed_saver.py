@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import SharedStorageError
-from core.history import pending, store
+from core.history import store
 from core.history.store import History
 from core.jobs.generator_protocol import LazyGenerator
 from core.jobs.runner import JobRunner
@@ -93,7 +93,7 @@ def store_away() -> None:
 def half_pending() -> None:
     """The store is away: the image is kept here, without its record."""
     store_away()
-    after(pending, "write_atomically", die, lambda _result, path, _data: path.suffix == ".image")
+    after(store, "write_atomically", die, lambda _result, path, _data: path.suffix == ".image")
 
 
 def next_while_pending() -> None:

@@ -17,9 +17,9 @@ from PIL import Image
 from core.errors import UnavailableError
 from core.i18n import localize
 from core.inference.generator import build_generator
-from core.jobs.draft_commands import DONE, REPLACED, WAITING, DraftCommands
 from core.jobs.tenant import Tenant
 from core.jobs.worker import Worker
+from core.jobs.worker_commands import DONE, REPLACED, WAITING, DraftCommands
 from core.jobs.worker_process import WorkerConfig
 from core.studio import Studio
 from core.studio.bootstrap import build_studio

@@ -24,7 +24,7 @@ from core.errors import (
     StudioError,
     WorkerDiedError,
 )
-from core.jobs import exit_reasons
+from core.jobs import generator_protocol
 from core.jobs.job_rows import ENDED, IN_WORK, TRANSITIONS, WINDOW, IllegalTransition, new_id, row_of
 from core.jobs.queue import MAX_SHOWN, JobQueue
 from core.jobs.serialization import read_error, read_progress, read_status, write_status
@@ -172,7 +172,7 @@ class Jobs(RuleBasedStateMachine):
     def abandon(self, worker: str) -> None:
         taken = [j for j, state in self.states.items() if state in IN_WORK and self.workers.get(j) == worker]
         doomed = {j for j in taken if self.queue.get(j).cancel_requested}
-        lost = self.queue.abandon(worker, exit_reasons.ended(-9))
+        lost = self.queue.abandon(worker, generator_protocol.ended(-9))
         assert [job.id for job in lost] == taken
         for job in lost:
             self.crashes[job.id] += 1

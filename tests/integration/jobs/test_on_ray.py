@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from core.errors import OptionError, UnavailableError, WorkerDiedError
-from core.jobs.exit_reasons import actor_gone, node_gone
+from core.jobs.generator_protocol import actor_gone, node_gone
 from core.studio import bootstrap
 from core.studio.bootstrap import build_studio
 from core.types import JobState

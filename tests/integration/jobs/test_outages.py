@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from core.errors import SharedStorageError
-from core.history.pending import PendingImages
+from core.history.store import PendingImages
 from core.types import HistoryQuery, JobState
 from tests import object_store, postgres
 from tests.integration.jobs.harness import JobHarness, wait_for

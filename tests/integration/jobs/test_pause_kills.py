@@ -17,8 +17,7 @@ from PIL import Image
 from core.config.loader import PROJECT_ROOT
 from core.errors import JobStateError
 from core.inference.generator import Generator, build_generator
-from core.jobs.exit_reasons import PREDECESSOR_GONE
-from core.jobs.generator_protocol import LazyGenerator
+from core.jobs.generator_protocol import PREDECESSOR_GONE, LazyGenerator
 from core.jobs.runner import JobRunner
 from core.jobs.worker_process import open_database
 from core.types import JobState

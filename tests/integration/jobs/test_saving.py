@@ -15,11 +15,9 @@ import pytest
 
 from core.config.loader import PROJECT_ROOT
 from core.errors import NotWritableError, SharedStorageError
-from core.history.pending import PendingImages
-from core.history.store import History
+from core.history.store import History, PendingImages
 from core.jobs import runner
-from core.jobs.exit_reasons import APP_NOT_RUNNING
-from core.jobs.generator_protocol import LazyGenerator
+from core.jobs.generator_protocol import APP_NOT_RUNNING, LazyGenerator
 from core.jobs.runner import JobRunner
 from core.jobs.worker_process import DATABASE_FILE, open_database
 from core.storage.database import Database

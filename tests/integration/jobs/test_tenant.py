@@ -16,7 +16,7 @@ import pytest
 
 from core.errors import OptionError
 from core.jobs import tenant
-from core.jobs.exit_reasons import EXIT_IDLE
+from core.jobs.generator_protocol import EXIT_IDLE
 from core.jobs.tenant import HELD, MEGABYTE, Reading, Tenant, is_within, read_gpu, read_hours, read_memory
 from core.jobs.worker import Worker
 from core.jobs.worker_process import WorkerConfig

@@ -17,7 +17,7 @@ from sqlalchemy import select, update
 
 from core.config.loader import PROJECT_ROOT
 from core.jobs import worker_registry as registry_module
-from core.jobs.exit_reasons import MACHINE_GONE
+from core.jobs.generator_protocol import MACHINE_GONE
 from core.jobs.worker_process import is_alive
 from core.jobs.worker_registry import WorkerRegistry, requeue_abandoned, requeue_lost
 from core.storage.database import moment, now, timestamp

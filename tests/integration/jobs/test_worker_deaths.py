@@ -21,11 +21,10 @@ from core.errors import (
     WorkerDiedError,
     WorkerStartError,
 )
-from core.jobs import exit_reasons
+from core.jobs import generator_protocol
 from core.jobs import runner as runner_module
 from core.jobs import supervisor as supervisor_module
-from core.jobs.exit_reasons import EXIT_DEVICE, EXIT_LOCKED
-from core.jobs.generator_protocol import LazyGenerator
+from core.jobs.generator_protocol import EXIT_DEVICE, EXIT_LOCKED, LazyGenerator
 from core.jobs.queue import JobQueue
 from core.jobs.runner import JobRunner
 from core.jobs.supervisor import FIRST_DELAY, LONGEST_DELAY, MAX_STARTS
@@ -340,7 +339,7 @@ def test_restarts_wait_longer_each_time_until_a_worker_was_good(harness: JobHarn
     ],
 )
 def test_exit_codes_in_words(code: int, english: str, chinese: str) -> None:
-    assert exit_reasons.ended(code) == {"en": english, "zh": chinese}
+    assert generator_protocol.ended(code) == {"en": english, "zh": chinese}
 
 
 @posix

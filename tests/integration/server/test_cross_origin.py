@@ -10,9 +10,8 @@ from starlette.responses import PlainTextResponse
 
 from core.errors import OptionError
 from core.server.auth.authenticator import Keys
-from core.server.auth.bind_address import UnguardedError, read_binding
-from core.server.auth.proxies import behind_proxy, read_proxies
-from core.server.unknown_paths import UnknownPaths
+from core.server.auth.bind_address import UnguardedError, behind_proxy, read_binding, read_proxies
+from core.server.html_pages import UnknownPaths
 from tests.integration.jobs.harness import make_settings
 from tests.integration.server.live import Served
 from tests.integration.server.test_gate import TOKEN, GatedApp

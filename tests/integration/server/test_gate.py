@@ -24,10 +24,9 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from core.config.loader import PROJECT_ROOT, load_settings
 from core.errors import ConfigFileError, OptionError, SecretShownError, StudioError
 from core.server import BROWSER_COOKIE, gate
-from core.server.auth import authenticator, rate_limit
-from core.server.auth.authenticator import Keys, read_authorization
+from core.server.auth import authenticator
+from core.server.auth.authenticator import Failures, Keys, read_authorization
 from core.server.auth.bind_address import UnguardedError, WeakTokenError, names_this_studio, read_binding
-from core.server.auth.rate_limit import Failures
 from core.server.auth.users import Users, UsersFileError
 from core.storage import passwords
 from tests.integration.jobs.harness import make_settings, wait_for
@@ -302,11 +301,11 @@ def test_after_five_wrong_tries_an_address_has_to_wait(tmp_path: Path) -> None:
 def test_waiting_ends_and_an_ipv6_network_is_one_address() -> None:
     now = [0.0]
     tries = Failures(lambda: now[0])
-    for number in range(rate_limit.MOST):
+    for number in range(authenticator.MOST):
         assert tries.wait("2001:db8::1") == 0
         tries.add(f"2001:db8::{number}")
-    assert tries.wait("2001:db8::ffff") == rate_limit.SECONDS and tries.wait("2001:db8:0:1::1") == 0
-    now[0] = rate_limit.SECONDS + 1
+    assert tries.wait("2001:db8::ffff") == authenticator.SECONDS and tries.wait("2001:db8:0:1::1") == 0
+    now[0] = authenticator.SECONDS + 1
     assert tries.wait("2001:db8::1") == 0
     tries.add("::ffff:10.0.0.1", "anna", b"key")
     assert {network for network, _ in tries._tries} == {"2001:db8::/64", "10.0.0.1"}
@@ -315,10 +314,10 @@ def test_waiting_ends_and_an_ipv6_network_is_one_address() -> None:
 
 def test_rate_limit_counts_names_apart_and_an_address_in_all() -> None:
     tries = Failures(lambda: 0.0)
-    for _ in range(rate_limit.MOST):
+    for _ in range(authenticator.MOST):
         tries.add("10.0.0.1", "anna")
     assert tries.wait("10.0.0.1", "anna") > 0 and tries.wait("10.0.0.1", "bert") == 0
-    for number in range(rate_limit.MOST_OF_ADDRESS):
+    for number in range(authenticator.MOST_OF_ADDRESS):
         tries.add("10.0.0.1", f"name {number}")
     assert tries.wait("10.0.0.1", "bert") > 0
 

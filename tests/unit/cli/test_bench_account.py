@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from core.bench.account import COMMAND, OTHERS, RAY, Account
+from core.bench.executors import COMMAND, OTHERS, RAY, Account
 
 BURN = """import sys, time
 sys.stdin.readline()

@@ -12,7 +12,7 @@ from typing import Any
 from core.cluster.actor import GeneratorActor
 from core.cluster.transport import Heard, Node, WorkerGone
 from core.cluster.worker_pool import WorkerPool
-from core.jobs import exit_reasons
+from core.jobs import generator_protocol
 
 FAKE = "tests.integration.jobs.fake_generator:build_generator"
 PATIENCE = 60.0  # seconds; only a failing test waits this long
@@ -69,7 +69,7 @@ class ThreadLink:
         """The actor of this worker is gone at once."""
         handle = pool._workers[worker_id].handle
         self.end(handle)
-        self._heard.put((handle, WorkerGone(exit_reasons.actor_gone(handle.node.name))))
+        self._heard.put((handle, WorkerGone(generator_protocol.actor_gone(handle.node.name))))
 
 
 def machine(name: str = "one", gpus: int = 0) -> Node:

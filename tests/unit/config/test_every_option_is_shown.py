@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 
 from core.cli import options_reference
-from core.config import settings_types
 from core.config.loader import PROJECT_ROOT, load_settings
 from core.config.options import SCHEMA
 
@@ -63,8 +62,8 @@ def test_the_table_of_options_is_up_to_date() -> None:
 
 
 def test_typed_settings_are_up_to_date() -> None:
-    written = settings_types.FILE.read_text(encoding="utf-8")
-    assert written == settings_types.document(), "run: python3 start.py options --write"
+    written = options_reference.TYPED_SETTINGS.read_text(encoding="utf-8")
+    assert written == options_reference.typed_settings_document(), "run: python3 start.py options --write"
 
 
 def test_every_option_is_an_attribute_of_the_settings() -> None:

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from core.demo import captions, scenes
-from core.demo.prompt_attributes import attributes
+from core.demo.numpy_classifier import attributes
 
 
 @pytest.mark.parametrize("language", captions.LANGUAGES)

@@ -16,11 +16,11 @@ from core.config.loader import load_settings
 from core.errors import DownloadError
 from core.models.catalog import Catalog
 from core.models.families import FAMILIES
-from core.models.hub import hub_api, tokens
+from core.models.hub import hub_api
 from core.models.hub.download_state import DownloadFiles, DownloadRequest
 from core.models.hub.download_worker import Downloader
 from core.models.hub.downloads import Downloads, downloads_of
-from core.models.hub.file_selection import needed
+from core.models.hub.http_download import needed
 from core.models.hub.hub_api import HubError, RemoteFile, endpoint_of
 from core.models.model_paths import ModelPaths, places_of
 from core.models.validation import MANIFEST, check_folder
@@ -271,10 +271,10 @@ def test_addresses_come_from_the_environment(monkeypatch):
 def test_a_gated_model_wants_a_token_that_stays_out_of_sight(in_process, hub, tmp_path, name, caplog, capfd):
     hub.token = "hf_secret_of_a_person"
     refused = in_process(name)
-    assert tokens.VARIABLES[name] in refused.error.message("en")
-    tokens.save_token(name, "hf_secret_of_a_person", tmp_path / "store")
+    assert hub_api.VARIABLES[name] in refused.error.message("en")
+    hub_api.save_token(name, "hf_secret_of_a_person", tmp_path / "store")
     assert in_process(name).state == "done"
-    kept = tmp_path / "store" / tokens.FILE
+    kept = tmp_path / "store" / hub_api.FILE
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     told = [path for path in (tmp_path / "store").rglob("*") if path.is_file() and path != kept]
     assert not any(b"secret_of_a_person" in path.read_bytes() for path in told)
@@ -282,8 +282,8 @@ def test_a_gated_model_wants_a_token_that_stays_out_of_sight(in_process, hub, tm
 
 
 def test_a_token_file_that_others_can_read_is_not_used(in_process, hub, tmp_path):
-    tokens.save_token("huggingface", "x", tmp_path / "store")
-    (tmp_path / "store" / tokens.FILE).chmod(0o644)
+    hub_api.save_token("huggingface", "x", tmp_path / "store")
+    (tmp_path / "store" / hub_api.FILE).chmod(0o644)
     assert "chmod 600" in in_process().error.message("en")
     assert hub.requests == []
 
@@ -402,7 +402,7 @@ def test_one_file_of_a_repository_is_all_that_is_fetched(configs, tmp_path):
 @pytest.mark.option("models.allowed_mirrors")
 @pytest.mark.parametrize("name", HUBS)
 def test_a_mirror_that_was_typed_gets_no_token(catalog, in_process, hub, tmp_path, name):
-    tokens.save_token(name, "hf_secret_of_a_person", tmp_path / "store")
+    hub_api.save_token(name, "hf_secret_of_a_person", tmp_path / "store")
     assert in_process(name).state == "done"
     assert "Bearer hf_secret_of_a_person" in {shown for _, _, shown in hub.requests}
     shutil.rmtree(tmp_path / "store" / "toy")

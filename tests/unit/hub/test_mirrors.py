@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 import requests
 
-from core.models.hub import mirrors
-from core.models.hub.hub_api import HubError
-from core.models.hub.mirrors import demand_public, guard_session, may_have_token, typed_mirror
+from core.models.hub import hub_api
+from core.models.hub.hub_api import HubError, demand_public, guard_session, may_have_token, typed_mirror
 
 
 @pytest.mark.parametrize(
@@ -19,7 +18,7 @@ from core.models.hub.mirrors import demand_public, guard_session, may_have_token
     ],
 )  # fmt: skip
 def test_typed_mirror_is_a_plain_https_address(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mirrors, "demand_public", lambda host: None)
+    monkeypatch.setattr(hub_api, "demand_public", lambda host: None)
     with pytest.raises(HubError) as caught:
         typed_mirror(text)
     assert caught.value.kind == "mirror"

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from core.jobs.eta import EtaEstimator, Past
+from core.jobs.job_trace import EtaEstimator, Past
 from core.types import GeneratedImage, GenerationRequest, Phase, Progress
 
 REQUEST = GenerationRequest("x", seed=10, num_images=4)

@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from core.models import checksums
-from core.models.checksums import Checksums
+from core.models import fingerprint
+from core.models.fingerprint import Checksums
 from core.models.validation import MANIFEST
 
 
@@ -117,7 +117,7 @@ def test_flips_of_one_byte_in_ten_thousand_reach_the_samples_of_a_large_file(tmp
 
 def test_records_that_cannot_be_read_are_begun_anew(file, tmp_path):
     (tmp_path / "store").mkdir()
-    (tmp_path / "store" / checksums.FILE).write_text("{")
+    (tmp_path / "store" / fingerprint.FILE).write_text("{")
     assert Checksums(tmp_path / "store").verify(file).result == "recorded"
     (file.parent / MANIFEST).write_text("[1]")
     assert Checksums(tmp_path / "store").verify(file).result == "same"

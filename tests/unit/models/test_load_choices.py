@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from core.inference import banded_vae, load_choices, variety
+from core.inference import load_choices, vae_tiling, variety
 from core.inference.load_choices import Hardware, choose_dtype, missing
 
 LARGE, SMALL = 6_154_908_736, 11_000_000
@@ -88,6 +88,6 @@ def test_nothing_asks_an_apple_gpu_for_float64(monkeypatch):
     monkeypatch.setattr(torch.Tensor, "double", doubled)
     first, second = torch.randn(2, 1, 4, 8, 8)
     assert variety.slerp(0.5, first, second).shape == first.shape
-    layer = banded_vae.Layer(torch.empty(4, 4, 8))
+    layer = vae_tiling.Layer(torch.empty(4, 4, 8))
     layer.write(0, torch.randn(4, 4, 8))
     layer.affine(torch.nn.GroupNorm(2, 8), torch.device("cpu"))

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from core.errors import LoraFileError, UnavailableError
-from core.models import lora_civitai
+from core.models import lora_library
 from core.models.lora_library import SHIPPED, LoraLibrary
 from core.studio.models import Models
 from tests.options import measured
@@ -34,7 +34,7 @@ def civitai(monkeypatch):
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setattr(lora_civitai, "ADDRESS", f"http://127.0.0.1:{server.server_port}/by-hash")
+    monkeypatch.setattr(lora_library, "ADDRESS", f"http://127.0.0.1:{server.server_port}/by-hash")
     yield answer
     server.shutdown()
     server.server_close()

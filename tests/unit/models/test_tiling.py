@@ -9,7 +9,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from core.bench import vae as bench_vae
 from core.config.options import SCHEMA
-from core.inference import banded_vae, vae_tiling
+from core.inference import vae_tiling
 from core.inference.vae_tiling import Tiles, plan_tiles
 from tests.examples import examples
 
@@ -86,7 +86,7 @@ def test_blended_tiles_are_further_off_than_exact_ones(vae):
     for name, tiles in {"whole": Tiles(), "blend": Tiles(decoder=plan_tiles(64, 0.25))}.items():
         vae_tiling.apply(vae, tiles)
         images[name] = vae.decode(latents).sample
-    gaps = [(p - images["whole"]).abs().mean() for p in (images["blend"], banded_vae.decode(vae, latents, 64))]
+    gaps = [(p - images["whole"]).abs().mean() for p in (images["blend"], vae_tiling.decode(vae, latents, 64))]
     assert gaps[0] > 100 * gaps[1]
 
 
@@ -95,7 +95,7 @@ def test_exact_in_sixteen_bits_is_as_near_to_the_truth_as_one_piece():
     vae, latents = small_vae(width=16), torch.randn(1, 4, 16, 16)
     truth = vae.decode(latents).sample
     vae, rounded = vae.to(torch.bfloat16), latents.bfloat16()
-    whole, banded = vae.decode(rounded).sample, banded_vae.decode(vae, rounded, 48)
+    whole, banded = vae.decode(rounded).sample, vae_tiling.decode(vae, rounded, 48)
     assert banded.dtype == torch.bfloat16
     assert (banded - truth).abs().mean() < 1.5 * (whole - truth).abs().mean()
 
@@ -105,7 +105,7 @@ def test_exact_knows_vaes_without_attention_and_without_outer_convolutions():
     vae = small_vae(8, mid_block_add_attention=False, use_quant_conv=False, use_post_quant_conv=False)
     latents = torch.randn(1, 4, 12, 20)
     whole = vae.decode(latents).sample
-    assert (banded_vae.decode(vae, latents, 40) - whole).abs().max() < 1e-4
+    assert (vae_tiling.decode(vae, latents, 40) - whole).abs().max() < 1e-4
 
 
 @torch.inference_mode()
@@ -147,7 +147,7 @@ def test_exact_needs_at_most_half_of_the_memory_at_1024():
     with FakeTensorMode(), torch.no_grad():
         vae, latents = bench_vae.flux_shaped("cpu"), torch.randn(1, 16, 128, 128)
         whole = bench_vae.decode(vae, lambda _: vae.decode(latents, return_dict=False)[0], "cpu")
-        exact = bench_vae.decode(vae, lambda allocate: banded_vae.decode(vae, latents, 512, allocate), "cpu")
+        exact = bench_vae.decode(vae, lambda allocate: vae_tiling.decode(vae, latents, 512, allocate), "cpu")
     assert whole.device_peak > 3e9
     assert exact.device_peak < 0.5 * whole.device_peak
     assert exact.host_peak < whole.device_peak

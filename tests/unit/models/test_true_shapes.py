@@ -12,7 +12,7 @@ from core.config.loader import PROJECT_ROOT
 from core.models import weight_files
 from core.models.catalog import Catalog
 from core.models.families import FAMILIES
-from core.models.families.z_image import layout, text_encoder_layout
+from core.models.families.z_image import layout
 from core.models.model_paths import ModelPaths
 from core.types import ModelInfo
 from tests.unit.models.headers import write_gguf, write_header
@@ -20,7 +20,7 @@ from tests.unit.models.headers import write_gguf, write_header
 FRAME = FAMILIES["ZImagePipeline"].frame
 assert FRAME is not None
 TRANSFORMER = layout.expected(json.loads((FRAME / "transformer" / "config.json").read_text()))
-ENCODER = text_encoder_layout.expected(json.loads((FRAME / "text_encoder" / "config.json").read_text()))
+ENCODER = layout.expected_text_encoder(json.loads((FRAME / "text_encoder" / "config.json").read_text()))
 VAE = {"decoder.conv_in.weight": (512, 16, 3, 3), "encoder.conv_in.weight": (128, 3, 3, 3), "x.weight": (83_000_000,)}
 MATRICES = {name for name, shape in TRANSFORMER.items() if len(shape) == 2 and name.startswith(("layers", "noise", "context"))}
 

@@ -22,7 +22,7 @@ from core.errors import Cancelled, DatabaseError, OptionError, UnavailableError
 from core.history import image_rows, search
 from core.history.query_sql import asked_by
 from core.history.store import History
-from core.jobs.exit_reasons import MACHINE_GONE
+from core.jobs.generator_protocol import MACHINE_GONE
 from core.jobs.queue import ChangeWatch, JobQueue
 from core.storage import database as database_module
 from core.storage.database import Database

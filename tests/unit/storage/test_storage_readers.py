@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from core.config.control_a1111 import read_unit, write_unit
-from core.config.control_units import read_units
+from core.config.control_units import read_unit, read_units, write_unit
 from core.history.importers import READERS, read_parameters
 from core.storage.metadata import save_arguments
 from core.types import FoundParameters, ImageParameters

@@ -20,8 +20,8 @@ from core.history import annotation_files
 from core.history.integrity import check, rebuild
 from core.history.record_codec import beside
 from core.history.store import History
+from core.storage import database as database_module
 from core.storage import object_store as shared
-from core.storage import storage_identity
 from core.storage.database import Database
 from core.storage.dialects import dialect_of
 from core.storage.files import Files, LocalFiles
@@ -254,7 +254,7 @@ def test_a_database_and_a_storage_that_do_not_belong_together_are_refused(postgr
 
 def test_one_machine_of_its_own_has_no_such_word(tmp_path: Path) -> None:
     build_studio(load_settings(overrides={"output.directory": str(tmp_path)}))
-    assert not (tmp_path / storage_identity.FILE).exists()
+    assert not (tmp_path / database_module.FILE).exists()
 
 
 @pytest.mark.option("storage.images")

@@ -16,8 +16,7 @@ from core.errors import OptionError
 from core.jobs.queue import JobQueue
 from core.storage.database import Database
 from core.studio import queue_end
-from core.studio.queue_end import QueueEnd, command_of, power_command
-from core.studio.webhook import WebhookError, read_url, webhook_of
+from core.studio.queue_end import QueueEnd, WebhookError, command_of, power_command, read_url, webhook_of
 from tests.databases import put_database
 from tests.integration.jobs.harness import make_request, make_settings
 
@@ -105,7 +104,7 @@ def test_a_webhook_goes_to_this_machine_or_to_allowed_hosts(monkeypatch: pytest.
         found = {"localhost": ["127.0.0.1"], "both.example": ["127.0.0.1", "10.0.0.5"], "inner.example": ["169.254.169.254"]}
         return [(2, 1, 6, "", (address, port)) for address in found.get(host, [host])]
 
-    monkeypatch.setattr("core.studio.webhook.socket.getaddrinfo", resolve)
+    monkeypatch.setattr("core.studio.queue_end.socket.getaddrinfo", resolve)
     assert read_url("http://localhost:9000", (), "test").address() == "127.0.0.1"
     for url in ("http://both.example", "http://inner.example", "http://192.168.1.7", "https://8.8.8.8/x"):
         with pytest.raises(WebhookError, match="allowed_hosts"):

@@ -7,13 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from core.history.importers import common
-from core.history.importers.comfyui.graph import Graph, Link, Node, read_api_graph
+from core.history.importers.comfyui.graph import MODELS, TEXTS, Graph, Link, Node, read_api_graph
 from core.history.importers.comfyui.models import read_model
-from core.history.importers.comfyui.names import MODELS, TEXTS
-from core.history.importers.comfyui.prompts import read_prompt_or_text
-from core.history.importers.comfyui.samplers import describe, find_samplers
-from core.history.importers.comfyui.sizes import size_at
-from core.history.importers.comfyui.texts import read_text
+from core.history.importers.comfyui.samplers import describe, find_samplers, size_at
+from core.history.importers.comfyui.texts import read_prompt_or_text, read_text
 from core.history.importers.comfyui.walk import TooComplex, Walk
 from core.history.importers.comfyui.workflow import read_workflow
 from core.storage.embedded_texts import COMMENT, DESCRIPTION, PARAMETERS

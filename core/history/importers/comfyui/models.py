@@ -7,8 +7,7 @@ from typing import Any
 
 from core.config.lora_syntax import split_prompt
 from core.history.importers import common
-from core.history.importers.comfyui.graph import Link, Node
-from core.history.importers.comfyui.names import MODEL_LINKS, MODELS
+from core.history.importers.comfyui.graph import MODEL_LINKS, MODELS, Link, Node
 from core.history.importers.comfyui.texts import applies_tags, read_text
 from core.history.importers.comfyui.walk import DEEPEST, Walk
 

@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from core.history.importers import common
-from core.history.importers.comfyui.graph import Graph, Link, Node
-from core.history.importers.comfyui.names import PIPES
+from core.history.importers.comfyui.graph import PIPES, Graph, Link, Node
 
 MOST_WORK = 200_000  # for all passes of an image; ten passes in a workflow of 500 nodes need some ten thousand
 LINK_WORK = 4  # of following a link, beside 1 for each input of its node

@@ -22,7 +22,7 @@ from core.models.families.base import (
     read_config,
 )
 from core.models.families.flux2 import layout
-from core.models.families.flux2.lora_names import LORA
+from core.models.families.flux2.layout import LORA
 from core.models.identify import TRANSFORMER, Component, components_of
 from core.types import IMAGE, MASK, REFERENCES
 

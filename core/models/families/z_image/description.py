@@ -24,8 +24,8 @@ from core.models.families.base import (
     read_config,
     with_controlnet,
 )
-from core.models.families.z_image import layout, text_encoder_layout
-from core.models.families.z_image.lora_names import LORA
+from core.models.families.z_image import layout
+from core.models.families.z_image.layout import LORA
 from core.models.identify import LLAMA_CPP, Component, components_of
 from core.types import CONTROL, IMAGE, MASK, REFERENCES
 
@@ -88,7 +88,7 @@ class ZImage(Family):
         """Return the expected shapes of the transformer or of Qwen3."""
         if component.part == "transformer":
             return layout.expected({**_PATCHES, **config})
-        return text_encoder_layout.expected(config) if component.part == "text_encoder" else None
+        return layout.expected_text_encoder(config) if component.part == "text_encoder" else None
 
     def weight_names(self, component: Component, name: str) -> tuple[str, ...]:
         """Return the diffusers names of a ComfyUI transformer weight or a llama.cpp Qwen3 weight."""
@@ -96,8 +96,8 @@ class ZImage(Family):
             return layout.targets(name)
         if component.part != "text_encoder":
             return (name,)
-        renamed = text_encoder_layout.from_llama_cpp(name) if component.layout == LLAMA_CPP else name
-        return () if renamed in text_encoder_layout.UNUSED else (renamed,)
+        renamed = layout.from_llama_cpp(name) if component.layout == LLAMA_CPP else name
+        return () if renamed in layout.UNUSED_BY_TEXT_ENCODER else (renamed,)
 
     def fits_part(self, component: Component) -> bool:
         """Return True for Qwen3, and for a VAE with 16 latent channels."""

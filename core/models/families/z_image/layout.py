@@ -1,4 +1,4 @@
-"""List the names that a Z-Image transformer's weights have in files, and which weights it must have.
+"""List the names that a Z-Image transformer's weights and LoRAs have in files, and which it must have.
 
 ComfyUI's files (Comfy-Org, and GGUF files made of them) fuse queries, keys and values into one matrix and name some layers
 otherwise; everything else has diffusers' names.
@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from core.models.families.base import LORA_PREFIXES, Alias, LoraNames, LoraPart, Modules, Shape
 from core.models.weight_files import Tensor
 
 TIME_WIDTH, TIME_HIDDEN = 256, 1024  # of the time embedding, at most and inside
@@ -115,5 +116,130 @@ def _block(name: str, config: Mapping[str, Any], modulated: bool) -> dict[str, t
         shapes |= {
             f"{name}.adaLN_modulation.0.weight": (4 * width, min(width, TIME_WIDTH)),
             f"{name}.adaLN_modulation.0.bias": (4 * width,),
+        }
+    return shapes
+
+
+_SEGMENTS = (  # diffusers' segment of a name, the original one
+    (".attention.to_out.0", ".attention.out"),
+    ("all_x_embedder.2-1", "x_embedder"),
+    ("all_final_layer.2-1", "final_layer"),
+)
+_QKV = ("to_q", "to_k", "to_v")
+
+
+def _aliases(modules: Modules) -> Iterator[Alias]:
+    for name, shape in modules.items():
+        yield Alias(name, name)
+        for own, original in _SEGMENTS:
+            if own in name:
+                yield Alias(name.replace(own, original), name)
+        if name.endswith(".attention.to_out.0"):
+            yield Alias(name.removesuffix(".0"), name)
+        block, _, last = name.rpartition(".")
+        if block.endswith(".attention") and last in _QKV:
+            sizes = [modules[f"{block}.{one}"][0] for one in _QKV if f"{block}.{one}" in modules]
+            begin = sum(sizes[: _QKV.index(last)])
+            for fused in ("qkv", "to_qkv"):
+                yield Alias(f"{block}.{fused}", name, (begin, begin + shape[0]))
+
+
+def _plain(modules: Modules) -> Modules:
+    found: dict[str, Shape] = {}
+    for name, shape in modules.items():
+        name = re.sub(r"^(model\.)?diffusion_model\.", "", name)
+        if name.endswith(".attention.qkv"):
+            third = (shape[0] // 3, *shape[1:])
+            found |= {f"{name.removesuffix('qkv')}{one}": third for one in _QKV}
+            continue
+        for own, original in _SEGMENTS:
+            if name.endswith(original) if original.startswith(".") else name.startswith(original):
+                name = name.replace(original, own)
+        found[name] = shape
+    return found
+
+
+def _qwen_aliases(modules: Modules) -> Iterator[Alias]:
+    for name in modules:
+        bare = name.removeprefix("model.")
+        yield Alias(bare, name)
+        yield Alias(f"model.{bare}", name)
+
+
+def _same(modules: Modules) -> Modules:
+    return modules
+
+
+_TEXT_PREFIXES = (
+    r"base_model\.model\.", r"text_encoders?\.((qwen3_4b|llm)\.)?(transformer\.)?", r"qwen3_4b\.(transformer\.)?", r"lora_te1?_+",
+    r"lycoris_te_", r"te1?\.",
+)  # fmt: skip
+LORA = LoraNames(
+    kind="transformer",
+    label="Z-Image",
+    layers=re.compile(r"(layers|noise_refiner|context_refiner)_\d+_(attention|feed_forward|adaLN)"),
+    width=re.compile(r"_attention_(to_q|to_k|to_v|qkv|to_qkv)$"),
+    parts=(
+        LoraPart("transformer", LORA_PREFIXES, _aliases, _plain),
+        LoraPart("text_encoder", _TEXT_PREFIXES, _qwen_aliases, _same),
+    ),
+)
+
+
+UNUSED_BY_TEXT_ENCODER = ("lm_head.weight", "rope_freqs.weight", "logit_scale", "rotary_emb.inv_freq")  # it writes no text
+_BLOCK = re.compile(r"^blk\.(\d+)\.(.*)$")
+_LLAMA_CPP = {
+    "attn_norm": "input_layernorm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "attn_q_norm": "self_attn.q_norm",
+    "attn_k_norm": "self_attn.k_norm",
+    "ffn_norm": "post_attention_layernorm",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+_ENDS = {
+    "token_embd.weight": "embed_tokens.weight",
+    "output_norm.weight": "norm.weight",
+    "output.weight": "lm_head.weight",
+}
+
+
+def plain(name: str) -> str:
+    """Return a name as Qwen3Model has it, for one whose prefix has been cut off."""
+    return name
+
+
+def from_llama_cpp(name: str) -> str:
+    """Return transformers' name for one of llama.cpp's; an unknown one as it is."""
+    block = _BLOCK.match(name)
+    if block is None:
+        return _ENDS.get(name, name)
+    kind, _, ending = block[2].rpartition(".")
+    return f"layers.{block[1]}.{_LLAMA_CPP.get(kind, kind)}.{ending}"
+
+
+def expected_text_encoder(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Return every weight of a Qwen3Model of this configuration with its shape."""
+    width, inner, head = config["hidden_size"], config["intermediate_size"], config["head_dim"]
+    queries, keys = head * config["num_attention_heads"], head * config["num_key_value_heads"]
+    shapes: dict[str, tuple[int, ...]] = {"embed_tokens.weight": (config["vocab_size"], width), "norm.weight": (width,)}
+    for index in range(config["num_hidden_layers"]):
+        layer = f"layers.{index}"
+        shapes |= {
+            f"{layer}.self_attn.q_proj.weight": (queries, width),
+            f"{layer}.self_attn.k_proj.weight": (keys, width),
+            f"{layer}.self_attn.v_proj.weight": (keys, width),
+            f"{layer}.self_attn.o_proj.weight": (width, queries),
+            f"{layer}.self_attn.q_norm.weight": (head,),
+            f"{layer}.self_attn.k_norm.weight": (head,),
+            f"{layer}.mlp.gate_proj.weight": (inner, width),
+            f"{layer}.mlp.up_proj.weight": (inner, width),
+            f"{layer}.mlp.down_proj.weight": (width, inner),
+            f"{layer}.input_layernorm.weight": (width,),
+            f"{layer}.post_attention_layernorm.weight": (width,),
         }
     return shapes
