@@ -7,6 +7,8 @@ parts of width and height, objects in parts of the shorter side, so that any rat
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
@@ -70,28 +72,76 @@ CLOUDS = ((0.14, 0.19, 1.0), (0.40, 0.10, 0.8), (0.64, 0.12, 0.8), (0.90, 0.23, 
 PEAKS = ((0.02, 0.16), (0.22, 0.27), (0.45, 0.19), (0.70, 0.30), (0.95, 0.20))
 
 
+@dataclass(frozen=True)
+class Placed:
+    """An object of a scene: where its middle and its foot stand, in parts of width and height, and its scale."""
+
+    kind: str
+    color: str
+    x: float
+    y: float
+    scale: float
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the parts of an image stand: the objects from back to front, sun or moon, and which of CLOUDS are drawn."""
+
+    objects: tuple[Placed, ...]
+    celestial: tuple[float, float]
+    clouds: tuple[int, ...]
+
+
+def layout(scene: Scene) -> Layout:
+    """Return where a scene that is drawn by itself has its parts."""
+    x = _celestial_x(scene)
+    if scene.kind2 != NONE:
+        # The second object is the smaller one and stands a little further back.
+        first, second = (0.27, 0.76) if scene.position == "left" else (0.73, 0.24)
+        objects: tuple[Placed, ...] = (
+            Placed(scene.kind2, scene.color2, second, 0.72, 0.74),
+            Placed(scene.kind, scene.color, first, 0.82, 0.9),
+        )
+    else:
+        objects = (Placed(scene.kind, scene.color, POSITIONS[scene.position], 0.82, 1.0),)
+    # Sun and moon stay in sight; without one, one gap keeps the sky from being full.
+    gap = 0.40 if scene.celestial == NONE else x
+    return Layout(
+        objects, celestial_centre(scene), tuple(n for n, cloud in enumerate(CLOUDS) if clear_of(cloud[0], gap))
+    )
+
+
+def clear_of(cloud: float, gap: float) -> bool:
+    """Return whether a cloud, by its middle in parts of the width, leaves `gap` free."""
+    return abs(cloud - gap) >= 0.23
+
+
 def render(scene: Scene, width: int, height: int, rng: random.Random) -> Image.Image:
     """Return the image of `scene`, width x height, RGB."""
+    return paint(scene, layout(scene), width, height, lambda part: rng)
+
+
+def paint(scene: Scene, places: Layout, width: int, height: int, jitter: Callable[[str], random.Random]) -> Image.Image:
+    """Return the image of `scene` with its parts at their `places`, width x height, RGB.
+
+    `jitter` gives the generator of a part's small differences by its name: one generator for each part draws two
+    scenes alike but for what they differ in.
+    """
     w, h = width * SUPERSAMPLE, height * SUPERSAMPLE
     canvas = _sky(scene, w, h)
     if scene.time == "night" and scene.weather == "clear":
         _stars(canvas, min(w, h))
     if scene.celestial != NONE:
-        canvas = _celestial(canvas, scene, rng)
+        canvas = _celestial(canvas, scene, places.celestial, jitter("celestial"))
     if scene.weather != "clear":
-        _clouds(canvas, scene, rng)
+        _clouds(canvas, scene, places.clouds, jitter)
     if scene.mountains != NONE:
-        _mountains(canvas, scene, rng)
-    _ground(canvas, scene, rng)
-    # The second object is the smaller one and stands a little further back.
-    if scene.kind2 != NONE:
-        first, second = (0.27, 0.76) if scene.position == "left" else (0.73, 0.24)
-        _object(canvas, scene, scene.kind2, scene.color2, second, 0.74, 0.72, rng)
-        _object(canvas, scene, scene.kind, scene.color, first, 0.9, 0.82, rng)
-    else:
-        _object(canvas, scene, scene.kind, scene.color, POSITIONS[scene.position], 1.0, 0.82, rng)
+        _mountains(canvas, scene, jitter("mountains"))
+    _ground(canvas, scene, jitter("ground"))
+    for placed in places.objects:
+        _object(canvas, scene, placed, jitter(placed.kind))
     if scene.weather in ("rain", "snow"):
-        canvas = _falling(canvas, scene, rng)
+        canvas = _falling(canvas, scene, jitter("weather"))
     return canvas.reduce(SUPERSAMPLE)
 
 
@@ -137,9 +187,9 @@ def celestial_centre(scene: Scene) -> tuple[float, float]:
     return _celestial_x(scene), {"sunset": 0.36, "dawn": 0.32}.get(scene.time, 0.2)
 
 
-def _celestial(canvas: Image.Image, scene: Scene, rng: random.Random) -> Image.Image:
+def _celestial(canvas: Image.Image, scene: Scene, centre: tuple[float, float], rng: random.Random) -> Image.Image:
     w, h, unit = canvas.width, canvas.height, min(canvas.size)
-    x, y = celestial_centre(scene)
+    x, y = centre
     cx = (x + rng.uniform(-0.01, 0.01)) * w
     cy = (y + rng.uniform(-0.01, 0.01)) * h
     radius = CELESTIAL_RADIUS * unit
@@ -162,17 +212,14 @@ def _celestial(canvas: Image.Image, scene: Scene, rng: random.Random) -> Image.I
     return canvas
 
 
-def _clouds(canvas: Image.Image, scene: Scene, rng: random.Random) -> None:
+def _clouds(canvas: Image.Image, scene: Scene, drawn: tuple[int, ...], jitter: Callable[[str], random.Random]) -> None:
     w, h, unit = canvas.width, canvas.height, min(canvas.size)
     color = CLOUD_COLORS[scene.time]
     if scene.weather == "rain":
         color = _mix(color, (70, 78, 98), 0.6)
     pen = ImageDraw.Draw(canvas)
-    for x, y, size in CLOUDS:
-        # Sun and moon stay in sight; without one, one gap keeps the sky from being full.
-        gap = 0.40 if scene.celestial == NONE else _celestial_x(scene)
-        if abs(x - gap) < 0.23:
-            continue
+    for number in drawn:
+        (x, y, size), rng = CLOUDS[number], jitter(f"cloud {number}")
         cx, cy = (x + rng.uniform(-0.03, 0.03)) * w, (y + rng.uniform(-0.01, 0.01)) * h
         s = unit * 0.15 * size
         for tone, dy in ((shade(color, 0.9), 0.05), (color, 0.0)):
@@ -238,16 +285,15 @@ def _ground(canvas: Image.Image, scene: Scene, rng: random.Random) -> None:
             pen.ellipse([(cx - 0.95) * w, top, (cx + 0.95) * w, top + 3 * depth], fill=tone)
 
 
-def _object(
-    canvas: Image.Image, scene: Scene, kind: str, color: str, x: float, scale: float, y: float, rng: random.Random
-) -> None:
+def _object(canvas: Image.Image, scene: Scene, placed: Placed, rng: random.Random) -> None:
     w, h, unit = canvas.width, canvas.height, min(canvas.size)
-    size = HEIGHTS[kind] * unit * scale * rng.uniform(0.97, 1.03)
-    cx, ground = (x + rng.uniform(-0.015, 0.015)) * w, (y + rng.uniform(-0.008, 0.008)) * h
+    kind = placed.kind
+    size = HEIGHTS[kind] * unit * placed.scale * rng.uniform(0.97, 1.03)
+    cx, ground = (placed.x + rng.uniform(-0.015, 0.015)) * w, (placed.y + rng.uniform(-0.008, 0.008)) * h
     _footing(canvas, scene, kind, cx, ground, size)
     base = ground - 0.10 * unit if kind == "balloon" else ground
     layer, mask = canvas.copy(), Image.new("L", canvas.size)
-    tone = _lit(OBJECT_COLORS[color], OBJECT_LIGHT[scene.time])
+    tone = _lit(OBJECT_COLORS[placed.color], OBJECT_LIGHT[scene.time])
     SHAPES[kind](Pen(layer, mask, cx, base, size), tone)
     # A thin dark rim keeps white on snow and green on meadow readable.
     rim, r = mask, max(2, round(0.006 * unit))

@@ -46,14 +46,14 @@ def export(out: Path, transformer: ZImageTransformer2DModel, target: Path = WEIG
         shutil.rmtree(folder, ignore_errors=True)
     pipeline.save_pretrained(fresh, safe_serialization=True, max_shard_size="1GB")
     save_file(projection, fresh / "preview.safetensors")
-    _load_in_full(fresh / "text_encoder" / "config.json")
+    load_in_full(fresh / "text_encoder" / "config.json")
     if target.exists():
         os.rename(target, old)
     os.rename(fresh, target)
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _load_in_full(config: Path) -> None:
+def load_in_full(config: Path) -> None:
     """Have the parts loaded in fp32.
 
     Where no dtype is asked for, diffusers loads its parts in fp32, but transformers in the dtype of the config.

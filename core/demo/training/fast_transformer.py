@@ -71,8 +71,8 @@ def rotate(x: Tensor, turn: Tensor) -> Tensor:
     """Apply RoPE to `x`, (batch, heads, tokens, head), by cosines and sines from `angles`."""
     if x.is_cuda:  # one pass over memory, which is what a GPU waits for
         pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
-        return torch.view_as_real(pairs * torch.complex(*turn.unbind(1))).flatten(-2)
-    cos, sin = turn[:, 0].to(x.dtype), turn[:, 1].to(x.dtype)
+        return torch.view_as_real(pairs * torch.complex(*turn.unbind(-2))).flatten(-2)
+    cos, sin = turn.to(x.dtype).unbind(-2)
     a, b = x.unflatten(-1, (-1, 2)).unbind(-1)
     return torch.stack([a * cos - b * sin, a * sin + b * cos], -1).flatten(-2)
 

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 
-def orthogonal(matrices: Tensor, steps: int = 5) -> Tensor:
-    """Return the nearest (semi-)orthogonal matrices, about, by the quintic Newton-Schulz iteration of Muon, in bf16."""
-    x = matrices.bfloat16()
+def orthogonal(matrices: Tensor, steps: int = 5, dtype: torch.dtype = torch.bfloat16) -> Tensor:
+    """Return the nearest (semi-)orthogonal matrices, about, by the quintic Newton-Schulz iteration of Muon, in `dtype`."""
+    x = matrices.to(dtype)
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     tall = x.shape[-2] > x.shape[-1]
     x = x.mT if tall else x
@@ -30,8 +30,12 @@ def orthogonal(matrices: Tensor, steps: int = 5) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Momentum, orthogonalised; scaled so that an update has the size of one of AdamW at the same rate."""
 
-    def __init__(self, params: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.0) -> None:
+    def __init__(
+        self, params: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.0,
+        dtype: torch.dtype = torch.bfloat16,
+    ) -> None:  # fmt: skip
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self._dtype = dtype
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:
@@ -50,23 +54,26 @@ class Muon(torch.optim.Optimizer):
                 shapes.setdefault(tuple(update.shape), []).append((p, update))
             for shape, pairs in shapes.items():
                 scale = 0.2 * math.sqrt(max(shape))
-                updates = orthogonal(torch.stack([update for _, update in pairs]))
+                updates = orthogonal(torch.stack([update for _, update in pairs]), dtype=self._dtype)
                 for (p, _), update in zip(pairs, updates, strict=True):
                     p.mul_(1 - group["lr"] * group["weight_decay"])
                     p.add_(update.reshape(p.shape), alpha=-group["lr"] * scale)
 
 
 class Optimizers:
-    """Muon on weights of two or more dimensions, AdamW on the rest and on what `by_adamw` names."""
+    """Muon, computed in `dtype`, on weights of two or more dimensions, AdamW on the rest and on what `by_adamw` names."""
 
-    def __init__(self, model: nn.Module, muon_lr: float, adamw_lr: float, by_adamw: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, model: nn.Module, muon_lr: float, adamw_lr: float, by_adamw: tuple[str, ...] = (),
+        dtype: torch.dtype = torch.bfloat16,
+    ) -> None:  # fmt: skip
         matrices: list[Tensor] = []
         rest: list[Tensor] = []
         for name, p in model.named_parameters():
             if p.requires_grad:
                 (matrices if p.ndim >= 2 and not any(n in name for n in by_adamw) else rest).append(p)
         self._all = [
-            Muon(matrices, lr=muon_lr, weight_decay=0.01),
+            Muon(matrices, lr=muon_lr, weight_decay=0.01, dtype=dtype),
             torch.optim.AdamW(rest, lr=adamw_lr, betas=(0.9, 0.98), weight_decay=0.0),
         ]
         self._base = [muon_lr, adamw_lr]
