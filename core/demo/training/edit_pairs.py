@@ -100,10 +100,12 @@ def family(rng: random.Random) -> tuple[list[tuple[scenes.Scene, renderer.Layout
 def make_shard(encoder: Encoder, path: Path, size: Size, seed: int) -> None:
     """Draw and encode FAMILIES families of one size, and write them as one file."""
     rng = random.Random(seed)
-    latents, features, steps = [], [], []
+    latents: list[Tensor] = []
+    features: list[Tensor] = []
+    steps = []
     for _ in range(FAMILIES):
         members, found = family(rng)
-        jitter, first = rng.randrange(2**31), sum(map(len, latents))
+        jitter, first = rng.randrange(2**31), sum(len(images) for images in latents)
         encoded = encoder.encode([edits.draw(scene, places, size, jitter) for scene, places in members])
         latents.append(encoded[0].half())
         features.append(encoded[1].half())
