@@ -27,7 +27,8 @@ WORDS = {
         "why_dry": "of why: print the plan only",
         "to": "of move: postgresql://user@host:5432/name, a path, or file for the one in the output folder",
         "models": "list, download, add, remove or check models",
-        "models_action": "list (the default), get ID, add PATH, remove ID, check PATH...",
+        "models_action": "list (the default), get ID, add PATH, remove ID, check PATH..., prepared: weights written as they are "
+        "used (models.prepare), forget-prepared ID|all: delete these, shrink ID: replace float32 files by bfloat16 for ever",
         "models_more": "of check: more paths",
         "models_json": "of check: print JSON; a list for several paths",
         "models_verify": "of check: read the weight files whole and compare their SHA-256 with the hub's or the last check's",
@@ -89,10 +90,12 @@ WORDS = {
         "workers": "number of workers, with --executor ray",
         "http": "of overhead: calls of each API of the running app against plain diffusers behind FastAPI",
         "clients": "of load: number of clients that call at once; each does --runs rounds",
-        "what": "speed: against plain diffusers; vae: tiling modes; rope: RoPE scalings at 2 and 3 times the size; "
+        "what": "speed: against plain diffusers; prepared: loading of prepared weights; compile: the second start; "
+        "vae: tiling modes; rope: RoPE scalings at 2 and 3 times the size; "
         "overhead: the time that queue, previews and saving add to a job; load: the app with several clients at once; "
         "samplers: each sampler and schedule at 4, 8 and 16 steps; variety: distance between seeds by each option; "
         "editing: inpainting a part, upscaling per megapixel, ControlNets",
+        "gigabytes": "of prepared: size of the random weights in bfloat16; three times as much disk space is used meanwhile",
         "tile": "of vae: tile size",
         "minutes": "of rope: approximate duration in minutes",
         "most": "of rope: maximum number of prompts",
@@ -119,7 +122,8 @@ WORDS = {
         "why_dry": "why 时：只显示计划",
         "to": "move 时：postgresql://user@host:5432/name、文件路径，或 file（输出文件夹中的文件）",
         "models": "列出、下载、添加或移除模型",
-        "models_action": "list（可省略）、get 编号、add 路径、remove 编号、check 路径...",
+        "models_action": "list（可省略）、get 编号、add 路径、remove 编号、check 路径...、prepared：列出预处理权重"
+        "（models.prepare）、forget-prepared 编号|all：删除预处理权重、shrink 编号：把 float32 文件永久替换为 bfloat16",
         "models_more": "check 时：更多路径",
         "models_json": "check 时：输出 JSON；多个路径时为列表",
         "models_verify": "check 时：完整读取权重文件，把 SHA-256 与模型站的或上次校验的比较",
@@ -177,10 +181,12 @@ WORDS = {
         "workers": "使用 --executor ray 时的工作进程数",
         "http": "用于 overhead：将运行中应用的各个 API 调用与 FastAPI 后的原版 diffusers 比较",
         "clients": "用于 load：同时调用的客户端数，每个执行 --runs 轮",
-        "what": "speed：与原版 diffusers 比较；vae：各种分块方式；rope：2 倍和 3 倍尺寸下的各种位置缩放；"
+        "what": "speed：与原版 diffusers 比较；prepared：加载预处理权重；compile：第二次启动的编译；"
+        "vae：各种分块方式；rope：2 倍和 3 倍尺寸下的各种位置缩放；"
         "overhead：队列、预览和保存为任务增加的时间；load：多个客户端同时调用应用；"
         "samplers：各采样器与调度在 4、8、16 步的表现；variety：各选项下不同种子之间的差异；"
         "editing：局部重绘、每百万像素的放大和 ControlNet 的耗时",
+        "gigabytes": "prepared 时：随机权重的 bfloat16 大小，期间占用三倍磁盘空间",
         "tile": "vae 时的分块边长",
         "minutes": "rope 时大约测多久",
         "most": "rope 时最多用多少条提示词",

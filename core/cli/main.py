@@ -162,6 +162,14 @@ def _run_bench(parsed: argparse.Namespace, configs: Path) -> int:
         from core.bench import vae
 
         return vae.run(parsed)
+    if parsed.what == "prepared":
+        from core.bench import prepared
+
+        return prepared.run(parsed, configs)
+    if parsed.what == "compile":
+        from core.bench import compile_start
+
+        return compile_start.run(parsed, configs)
     if parsed.what == "rope":
         from core.bench import rope
 
@@ -293,7 +301,7 @@ def _add_models(command: argparse.ArgumentParser, language: str) -> None:
     command.add_argument(
         "action",
         nargs="?",
-        choices=("list", "get", "add", "remove", "check"),
+        choices=("list", "get", "add", "remove", "check", "prepared", "forget-prepared", "shrink"),
         default="list",
         help=words["models_action"],
     )
@@ -378,7 +386,7 @@ def _add_bench(command: argparse.ArgumentParser, language: str) -> None:
     command.add_argument(
         "what",
         nargs="?",
-        choices=("speed", "vae", "rope", "overhead", "load", "samplers", "variety", "editing"),
+        choices=("speed", "prepared", "compile", "vae", "rope", "overhead", "load", "samplers", "variety", "editing"),
         default="speed",
         help=words["what"],
     )
@@ -393,6 +401,7 @@ def _add_bench(command: argparse.ArgumentParser, language: str) -> None:
     command.add_argument("--tile", default="256", metavar="PX", help=words["tile"])
     command.add_argument("--minutes", default="10", metavar="N", help=words["minutes"])
     command.add_argument("--prompts", default="200", metavar="N", help=words["most"])
+    command.add_argument("--gigabytes", default="4", metavar="N", help=words["gigabytes"])
     command.add_argument("--executor", metavar="ray", help=words["executor"])
     command.add_argument("--workers", default="2", metavar="N", help=words["workers"])
     command.add_argument("--clients", default="10", metavar="N", help=words["clients"])

@@ -1,4 +1,7 @@
-"""`models`: list them, LoRAs too, fetch one, add a folder or file of this machine, remove one, say what a file is."""
+"""`models`: list them, LoRAs too, fetch one, add a folder or file of this machine, remove one, say what a file is.
+
+Also what prepared weights there are, and what they and float32 files take of the disk.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 
 SOURCES = ("huggingface", "modelscope")
 POLL_SECONDS = 0.5
+ALL = "all"  # of forget-prepared: every model
 
 
 class TargetError(InputError):
@@ -39,7 +43,7 @@ class NoPathError(InputError):
 def run(arguments: argparse.Namespace, language: str, configs: Path) -> int:
     """Do it; the exit code. Raises StudioError."""
     action, target = arguments.action, arguments.target
-    if action != "list" and not target:
+    if action not in ("list", "prepared") and not target:
         what = localize("cli.models.a_path") if action in ("add", "check") else localize("cli.models.a_model_s_id")
         raise TargetError(action=action, what=what)
     settings = load_settings(configs, os.environ)
@@ -54,8 +58,43 @@ def run(arguments: argparse.Namespace, language: str, configs: Path) -> int:
         print(studio.catalog.add(target, arguments.id).id)
     elif action == "remove":
         studio.models.remove(target)
+    elif action == "prepared":
+        _list_prepared(studio, language)
+    elif action == "forget-prepared":
+        freed = studio.models.remove_prepared(None if target == ALL else target)
+        print(localize("cli.models.freed", size=_gigabytes(freed))[language])
+    elif action == "shrink":
+        return _shrink(studio, target, language)
     else:
         _list(studio, language)
+    return DONE
+
+
+def _list_prepared(studio: Studio, language: str) -> None:
+    """Print a line a prepared part, and the disk space of all."""
+    files = studio.models.prepared()
+    for one in files:
+        print(f"{one.model:<22} {one.part:<16} {one.form:<20} {_gigabytes(one.bytes):>9}")
+    total = localize("cli.models.prepared", size=_gigabytes(sum(one.bytes for one in files)))
+    print((total if files else localize("cli.models.none_prepared"))[language])
+
+
+def _shrink(studio: Studio, model: str, language: str) -> int:
+    """Replace float32 by bfloat16, with a line of progress where somebody watches. Ctrl+C leaves a usable model."""
+    watched = sys.stderr.isatty()
+
+    def say(done: int, total: int) -> None:
+        if watched:
+            print(f"\r\x1b[K{_gigabytes(done)} / {_gigabytes(total)}", end="", file=sys.stderr, flush=True)
+
+    try:
+        freed = studio.models.shrink(model, say)
+    except KeyboardInterrupt:
+        return STOPPED
+    finally:
+        if watched:
+            print(file=sys.stderr)
+    print(localize("cli.models.freed", size=_gigabytes(freed))[language])
     return DONE
 
 

@@ -103,6 +103,7 @@ class ModelsSection(Section):
     """The options `models.*`."""
 
     store: str
+    prepare: Literal["auto", "never"]
     folders: tuple[str, ...]
     hf_endpoint: str
     modelscope_endpoint: str

@@ -21,6 +21,7 @@ from core.config.loader import Settings
 from core.config.lora_syntax import lora_specs_of
 from core.config.options import SCHEMA
 from core.config.prompt_weights import OFF, SYNTAX
+from core.config.schema import AUTO
 from core.config.typed_settings import Options
 from core.errors import CorruptImageError, ModelError, OutOfMemoryError
 from core.history import used_files
@@ -97,14 +98,21 @@ def build_generator(configs: Path, values: Mapping[str, Any] | None = None) -> G
     if values is None:
         return Generator(Catalog(configs))
     settings = Settings(values=values, origins={}, configs=configs)
-    return Generator(Catalog(configs, model_paths_of_values(configs, values)), loras=lora_files(settings))
+    catalog = Catalog(configs, model_paths_of_values(configs, values))
+    return Generator(catalog, loras=lora_files(settings), prepares=settings.models.prepare == AUTO)
 
 
 class Generator:
     """Keeps one model loaded; loads another, or the same one again, when a request needs it."""
 
-    def __init__(self, catalog: Catalog, read: Read = read_pipeline, loras: LoraLibrary | None = None) -> None:
-        """Create a generator without a model. `read` replaces the reading of weights in tests and benchmarks."""
+    def __init__(
+        self, catalog: Catalog, read: Read = read_pipeline, loras: LoraLibrary | None = None, prepares: bool = False
+    ) -> None:
+        """Create a generator without a model. `read` replaces the reading of weights in tests and benchmarks.
+
+        With `prepares` large weights are written in the form in which they are used, and read from there the next time.
+        """
+        self._prepared_in = catalog.places.store if prepares else None
         self._catalog = catalog
         self._loras = loras or LoraLibrary(catalog.places.store / LORA_FOLDER)
         self._embeddings = EmbeddingLibrary(catalog.places.store / EMBEDDING_FOLDER)
@@ -142,7 +150,7 @@ class Generator:
         replaced = weight_checks.replaced(info, Checksums(self._catalog.places.store), [Path(file) for file, _ in files])
         failed = self._failed[1] if self._failed and self._failed[0] == wanted else None
         watch = LoadWatch(lambda read, total: on_progress(_reading(model, read, total)), is_cancelled)
-        loaded = load_model(info, options, failed, self._read, watch)
+        loaded = load_model(info, options, failed, self._read, watch, self._prepared_in)
         self._loaded = replace(loaded, decisions=(*loaded.decisions, *replaced))
         self._loaded_for, self._loaded_files = wanted, files
         if self._loaded.previewer is None:

@@ -28,6 +28,7 @@ from core.inference import (
     memory_tiers,
     offload,
     precision,
+    prepared_weights,
     residency,
     text_encoding,
     torch_compile,
@@ -36,6 +37,7 @@ from core.inference.latent_preview import Previewer, load_previewer, tiny_decode
 from core.inference.load_choices import is_gguf
 from core.inference.memory_tiers import FP8_STORAGE
 from core.inference.pipeline_reading import check_model, option_part, read_denoiser, read_pipeline
+from core.inference.prepared_weights import PreparedWeights
 from core.inference.residency import repeated_blocks
 from core.inference.weight_reading import LoadWatch
 from core.models.families import FAMILIES, backend_of
@@ -105,11 +107,13 @@ def load_model(
     failed: str | None = None,
     read: Read | None = None,
     watch: LoadWatch | None = None,
+    prepared_in: Path | None = None,
 ) -> LoadedModel:
     """Check the files, choose device, dtype and tier, read the weights. ModelError when that fails.
 
     `failed` is the tier that ran out of memory: the next one below is taken. `read` is `read_pipeline` by default. `watch` gets
-    how much of the weight files is in memory, and may raise Cancelled.
+    how much of the weight files is in memory, and may raise Cancelled. `prepared_in` is the folder of models below which prepared
+    weights are kept; None neither reads nor writes any.
     """
     began = time.perf_counter()
     check_model(info)
@@ -132,17 +136,28 @@ def load_model(
     memory.reserve(str(device.effective), option.memory.reserved_mb)
     try:
         notes: list[str] = []
-        noting = partial(read_pipeline, notes=notes)
-        taken = read if read is not None and read is not read_pipeline else noting
+        prepared = None
+        if read in (None, read_pipeline):
+            prepared = _prepared(info, wanted, dtypes, held.tier, text_device is not None, prepared_in)
+            ready = partial(_ready, prepared, str(device.effective) if held.tier.offload == "none" else "cpu", text_device)
+            read = partial(read_pipeline, notes=notes, prepared=ready)
         budget = offload.MemoryBudget(
             machine.free - option.memory.reserved_mb * memory_tiers.MEGA,
             partial(memory_tiers.working, held.tier),
             pixels,
         )
-        with watch.over(file for _, file in weights_by_part(*files)) if watch is not None else nullcontext():
-            pipeline = _read(info, dtypes, held.tier.quantization, taken)
+        present = prepared.present() if prepared is not None else {}
+        weights = [present.get(part, file) for part, file in weights_by_part(*files)]
+        with watch.over(weights) if watch is not None else nullcontext():
+            pipeline = _read(info, dtypes, held.tier.quantization, read)
             backend.prepare_weights(pipeline, dtypes)
-            blocks = _place(pipeline, info, str(device.effective), held.tier, wanted, text_device, budget)
+            if option.tensorrt.enabled:
+                torch_compile.apply_tensorrt(getattr(pipeline, FAMILIES[info.pipeline].denoiser), str(device.effective))
+            quantise(pipeline, held.tier.quantization, dtypes, text_encoder=text_device is None)
+            if prepared is not None:
+                present = prepared.present()  # without what was damaged
+                changed = (*changed, *prepared.decisions(present), *prepared.write(residency.modules(pipeline), watch))
+            blocks = offload.place(pipeline, backend, str(device.effective), held.tier.offload, text_device, budget)
     except torch.OutOfMemoryError as error:
         raise NotEnoughMemoryError(held.tier.name, str(device.effective)) from error
     seconds = time.perf_counter() - began
@@ -219,20 +234,28 @@ def _read(info: ModelInfo, dtypes: Mapping[str, str], quantised: str, read: Read
         raise ModelLoadError(model=info.id, detail=f"{type(error).__name__}: {error}"[:300]) from error
 
 
-def _place(
-    pipeline: Any,
+def _prepared(
     info: ModelInfo,
-    device: str,
-    tier: memory_tiers.Tier,
     options: Mapping[str, Any],
-    text_device: str | None,
-    budget: offload.MemoryBudget,
-) -> Path | None:
-    """Quantise and move the pipeline as the tier says."""
-    if Options(options).tensorrt.enabled:
-        torch_compile.apply_tensorrt(getattr(pipeline, FAMILIES[info.pipeline].denoiser), device)
-    quantise(pipeline, tier.quantization, text_encoder=text_device is None)
-    return offload.place(pipeline, backend_of(info.pipeline), device, tier.offload, text_device, budget)
+    dtypes: Mapping[str, str],
+    tier: memory_tiers.Tier,
+    apart: bool,
+    store: Path | None,
+) -> PreparedWeights | None:
+    """Return the model's prepared weights in the form of this load; None where none are kept."""
+    if store is None or Options(options).tensorrt.enabled:
+        return None
+    files = files_of(info)
+    hashes = weight_hashes(*files)
+    forms = prepared_weights.forms_of({part: option_part(part) for part in hashes}, dtypes, tier.quantization, apart)
+    return PreparedWeights(store, info.id, files, hashes, forms)
+
+
+def _ready(prepared: PreparedWeights | None, device: str, text_device: str | None, part: str) -> Any | None:
+    """Return a part from its prepared file, if there is one: at once on the device where it stays there."""
+    if prepared is None:
+        return None
+    return prepared.read(part, "cpu" if text_device is not None and part.startswith("text_encoder") else device)
 
 
 def choose_device(requested: str, model: str) -> Decision:
@@ -285,23 +308,25 @@ STORED = torch.float8_e4m3fn  # 1 byte a weight
 _KEPT = ("norm", "adaLN_modulation", "lora_")  # layers, by a part of their names, that stay as they were
 
 
-def quantise(pipeline: Any, kind: str, text_encoder: bool = True) -> None:
-    """Quantise the transformer and, unless it is kept apart, the text encoder in place. GGUF was quantised when it was read."""
+def quantise(pipeline: Any, kind: str, dtypes: Mapping[str, str], text_encoder: bool = True) -> None:
+    """Quantise the transformer and, unless it is kept apart, the text encoder in place. GGUF was quantised when it was read.
+
+    What comes quantised from a prepared file stays as it is.
+    """
     if kind in ("none", "gguf"):
         return
-    for module in (pipeline.text_encoder, pipeline.transformer) if text_encoder else (pipeline.transformer,):
-        for block in repeated_blocks(module):
+    for name in ("text_encoder", "transformer") if text_encoder else ("transformer",):
+        for block in repeated_blocks(getattr(pipeline, name)):
             if kind == FP8_STORAGE:
-                _to_fp8_storage(block)
+                _to_fp8_storage(block, DTYPES[dtypes[name]])
             elif kind == "nf4":
                 _to_nf4(block)
-            else:
+            elif not any(prepared_weights.is_by_torchao(weight) for weight in block.parameters()):
                 _by_torchao(block, kind)
 
 
-def _to_fp8_storage(block: nn.Module) -> None:
-    """Keep weights in fp8 and cast each layer's to the block's own format while it computes (diffusers' layerwise casting)."""
-    compute = next(one.dtype for one in block.parameters() if one.is_floating_point())
+def _to_fp8_storage(block: nn.Module, compute: torch.dtype) -> None:
+    """Keep weights in fp8 and cast each layer's to `compute` while it works (diffusers' layerwise casting)."""
     apply_layerwise_casting(block, STORED, compute, skip_modules_pattern=_KEPT)
 
 

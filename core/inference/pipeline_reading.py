@@ -8,7 +8,7 @@ import lzma
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -65,11 +65,16 @@ def check_model(info: ModelInfo) -> None:
             raise ModelFileError(model=info.id, file=source.path.name, problem=_LACKS_GGUF)
 
 
-def read_pipeline(info: ModelInfo, dtypes: Mapping[str, torch.dtype], notes: list[str] | None = None) -> Any:
+def read_pipeline(
+    info: ModelInfo,
+    dtypes: Mapping[str, torch.dtype],
+    notes: list[str] | None = None,
+    prepared: Callable[[str], Any | None] = lambda part: None,
+) -> Any:
     """Return the pipeline on the CPU; `dtypes` of text_encoder, transformer (or U-Net) and vae.
 
     Only the libraries' own classes, only safetensors and GGUF, nothing from the network. Tensors that nothing uses are added to
-    `notes`.
+    `notes`. `prepared` returns a part that is read otherwise, or None.
 
     Raises:
         ModelFileError: weights are missing or not understood.
@@ -84,7 +89,9 @@ def read_pipeline(info: ModelInfo, dtypes: Mapping[str, torch.dtype], notes: lis
         parts: dict[str, Any] = {}
         for part, source in sources(*files).items():
             dtype = dtypes[option_part(part)]
-            if part == CONTROLNET:
+            if (ready := prepared(part)) is not None:
+                parts[part] = ready
+            elif part == CONTROLNET:
                 config = read_json(skeleton, f"{family.denoiser}/config.json", info.id)
                 parts[part] = read_network(source.path, info.pipeline, config, dtype, info.id, unused, source.variant)
             else:

@@ -150,11 +150,12 @@ class LoadWatch(TorchFunctionMode):
         self._read = self._total = self._mapped = 0
         self._next_sample = self._next_word = 0.0
         self._cancelled = False
+        self._counts_mapped = True
 
     @contextmanager
     def over(self, files: Iterable[Path]) -> Iterator[None]:
         """Watch while these files are read. Raises Cancelled inside."""
-        self._total = sum(file.stat().st_size for file in set(files))
+        self._read, self._total = 0, sum(file.stat().st_size for file in set(files))
         self._mapped = self._mapped_now()
         token = _present.set(self)
         try:
@@ -167,6 +168,17 @@ class LoadWatch(TorchFunctionMode):
         finally:
             _present.reset(token)
 
+    @contextmanager
+    def counting(self, total: int) -> Iterator[None]:
+        """Tell meanwhile of `total` bytes that are written, by `count_copied`, in place of those that are read."""
+        before, self._counts_mapped = (self._read, self._total), False
+        self._read, self._total = 0, total
+        try:
+            yield
+        finally:
+            self._read, self._total = before
+            self._mapped, self._counts_mapped = self._mapped_now(), True
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.look()
         return func(*args, **(kwargs or {}))
@@ -178,9 +190,10 @@ class LoadWatch(TorchFunctionMode):
         if now < self._next_sample:
             return
         self._next_sample = now + SAMPLE_SECONDS
-        mapped = self._mapped_now()
-        self._read += max(0, mapped - self._mapped)
-        self._mapped = mapped
+        if self._counts_mapped:
+            mapped = self._mapped_now()
+            self._read += max(0, mapped - self._mapped)
+            self._mapped = mapped
         if now < self._next_word:
             return
         self._next_word = now + TELL_SECONDS

@@ -11,9 +11,12 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import IO, Any, Literal
 
+from core.config.compile_cache import cache_variables, keep_within
 from core.config.loader import PROJECT_ROOT, Settings
 from core.config.thread_environment import waiting
 from core.errors import NoRoomError, StudioError, WorkerStartError
@@ -235,11 +238,13 @@ class WorkerSupervisor:
             values={key: value for key, value in self._settings.values.items() if key != "access.token"},
             unloaded_from=self._unloaded_from,
         )
+        with suppress(OSError):  # a cache that can't be tidied is no reason not to start
+            keep_within(config.output_directory)
         with _output_file(config) as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", self._module, "--generator", self._generator],
                 cwd=PROJECT_ROOT,
-                env=_environment_of(self._settings.values),
+                env=_environment_of(self._settings.values, config.output_directory),
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,
@@ -254,10 +259,11 @@ class WorkerSupervisor:
         return process
 
 
-def _environment_of(values: Mapping[str, Any]) -> dict[str, str]:
-    """Return our environment with what torch reads at start (threads, CUDA allocator); the user's own values win."""
+def _environment_of(values: Mapping[str, Any], output: Path) -> dict[str, str]:
+    """Return our environment with what torch reads at start (threads, CUDA allocator, caches); the user's own values win."""
     selected = allocator_settings(values, os.environ.get(ALLOCATOR_VARIABLE, ""))
-    return {**waiting(os.environ), **os.environ, **({ALLOCATOR_VARIABLE: selected} if selected else {})}
+    told = {**waiting(os.environ), **cache_variables(output, os.environ)}
+    return {**told, **os.environ, **({ALLOCATOR_VARIABLE: selected} if selected else {})}
 
 
 def _own_session() -> dict[str, Any]:

@@ -190,6 +190,17 @@ def stored_bytes(path: Path, base: Path | None = None, frame: Path | None = None
     return found
 
 
+def stored_sizes(path: Path, base: Path | None = None, frame: Path | None = None, parts: Parts = ()) -> dict[str, int]:
+    """Return the bytes of each part of a checked model as its files store it."""
+    return {
+        part: sum(
+            _counted(file, source.component.prefix if source.component else "", file_state(file))[1]
+            for file in files_of_source(source, part)
+        )
+        for part, source in sources(path, base, frame, parts).items()
+    }
+
+
 @lru_cache(maxsize=256)
 def _counted(file: Path, prefix: str, _unchanged: tuple[int, int]) -> tuple[int, int]:
     """Return values and bytes of the tensors whose names begin so; scales and markers are no parameters."""

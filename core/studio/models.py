@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from core.config.loader import Settings
 from core.config.lora_syntax import KEY
-from core.errors import EmbeddingError, ModelFileError, NotFoundError, UnavailableError, UnknownModelError
+from core.errors import (
+    EmbeddingError,
+    ModelFileError,
+    NotFoundError,
+    NotWritableError,
+    UnavailableError,
+    UnknownModelError,
+)
 from core.history.store import History
 from core.i18n import localize
 from core.jobs.supervisor import WorkerSupervisor
@@ -18,6 +25,8 @@ from core.models.families import FAMILIES
 from core.models.hub.downloads import Downloads
 from core.models.lora_library import LoraLibrary
 from core.models.model_paths import PREVIEW_MAP, tiny_decoder_folder
+from core.models.prepared_files import PreparedFile, prepared_files, remove_prepared
+from core.models.shrink import shrink
 from core.remote.catalog import RemoteCatalog, RemoteLoras
 from core.types import Download, HistoryQuery, ImageRecord, LoraInfo, ModelInfo
 
@@ -51,12 +60,43 @@ class Models:
         self._worker.load(info.id, self._settings.request_options())
 
     def remove(self, model_id: str) -> None:
-        """Delete downloaded files, or remove the user's own entry from the catalogue. ModelFileError for other models."""
+        """Delete downloaded files, or remove the user's own entry from the catalogue. ModelFileError for other models.
+
+        The prepared weights of the model go with it.
+        """
         info = self._catalog.find(model_id)
-        if info.own and info.place != "store" and self._catalog.forget(model_id):
+        self._remove_model(info)
+        self.remove_prepared(info.id)
+
+    def _remove_model(self, info: ModelInfo) -> None:
+        if info.own and info.place != "store" and self._catalog.forget(info.id):
             return
         if not self._downloads.remove_files(info):
             raise ModelFileError(model=info.id, file=info.path or info.id, problem=_NOT_OURS)
+
+    def prepared(self) -> Sequence[PreparedFile]:
+        """Return the prepared weights on this machine, by model: parts as they are used, written by an earlier load."""
+        return prepared_files(self._downloads.store)
+
+    def remove_prepared(self, model_id: str | None = None) -> int:
+        """Delete the prepared weights of a model, or of all, and return their bytes. NotWritableError when the disk refuses."""
+        try:
+            return remove_prepared(self._downloads.store, model_id)
+        except OSError as error:
+            raise NotWritableError(path=self._downloads.store) from error
+
+    def shrink(self, model_id: str, on_bytes: Callable[[int, int], None] = lambda done, total: None) -> int:
+        """Replace a downloaded model's float32 weights by bfloat16, and return the bytes that became free.
+
+        `on_bytes` gets the bytes read so far and in all. What was prepared of the model is removed: it is of other weights.
+        Raises ModelFileError for other models, NotWritableError when the disk refuses.
+        """
+        info = self._catalog.find(model_id)
+        try:
+            freed = shrink(info, on_bytes)
+        except OSError as error:
+            raise NotWritableError(path=Path(info.path or "")) from error
+        return freed + (self.remove_prepared(model_id) if freed else 0)
 
     def download(self, model_id: str, hub: str | None = None, endpoint: str | None = None) -> tuple[Download, ...]:
         """Download a model of the catalogue in a process of its own, from `hub`, else from the first hub that has it.

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 from core.config.loader import PROJECT_ROOT
 from core.config.samplers import SAMPLER, SAMPLERS
 from core.errors import Cancelled
-from core.inference import offload, residency, text_encoding
+from core.inference import offload, prepared_weights, residency, text_encoding
 from core.inference.generator import Generator
 from core.jobs.queue import JobQueue
 from core.models.catalog import Catalog
@@ -209,6 +209,18 @@ class FamilyContract:
             assert [one.data_ptr() for one in weights] == host, "nothing was copied back"
         finally:
             own.unload()
+
+    def test_prepared_weights_draw_the_same_pixels(self, own, folder, request_for, tmp_path, monkeypatch):
+        monkeypatch.setattr(prepared_weights, "SMALLEST", 0)
+        monkeypatch.setattr(prepared_weights, "GAIN", 10)  # of every part, also of one that takes as much as is stored
+        monkeypatch.setattr(prepared_weights, "SPARE", 0)
+        images = []
+        for _ in range(2):
+            generator = type(own)(Catalog(PROJECT_ROOT / "configs", ModelPaths(tmp_path)), prepares=True)
+            images.append(generator.generate(request_for(num_inference_steps=2)).images[0])
+        told = [one.reason["en"] for one in images[1].decisions if one.option == prepared_weights.OPTION]
+        assert len(told) == 1 and all(part in told[0] for part in (self.family.denoiser, "text_encoder", "vae"))
+        assert np.array_equal(pixels(images[0].image), pixels(images[1].image))
 
     def test_blocks_are_offloaded_to_disk(self, own, request_for):
         changed = {"memory.tier": "4gb", "memory.offload": "disk"}

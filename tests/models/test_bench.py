@@ -6,11 +6,14 @@ import json
 
 import pytest
 
+from core.bench import compile_start, prepared
 from core.bench.load import JOBS
 from core.bench.overhead import PARTS
 from core.bench.speed import variants, with_tiles
 from core.cli import main
+from core.config.loader import PROJECT_ROOT
 from core.config.samplers import usable
+from core.inference import prepared_weights, torch_compile
 
 
 def bench(words, capfd):
@@ -77,3 +80,22 @@ def test_load_counts_every_call_and_loses_no_image(capfd):
     said = json.loads(last)
     assert said["errors"] == [] and said["images"] >= 2 * (JOBS - 1) + 2
     assert {"submit", "move", "cancel", "queue", "first event", "thumbnail", "image", "A1111"} <= set(said["kinds"])
+
+
+@pytest.mark.slow
+def test_prepared_weights_are_compared_with_their_original_and_a_plain_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(prepared_weights, "SMALLEST", 0)
+    monkeypatch.setattr(prepared_weights, "SPARE", 0)
+    shape = {"dim": 384, "n_heads": 3, "n_kv_heads": 3}
+    said = prepared.measure(PROJECT_ROOT / "configs", tmp_path, 2, 1, shape)
+    assert set(said["seconds"]) == {"read", "prepared", "original"} and all(one > 0 for one in said["seconds"].values())
+    assert said["peak_to_weights"].keys() == {"prepared", "original"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_the_second_start_compiles_nothing():
+    if torch_compile.problem("cpu"):
+        pytest.skip("no C++ compiler")
+    first, second = compile_start.pair_of_starts(PROJECT_ROOT / "configs")
+    assert first["misses"] > 0 == first["hits"] and second["misses"] == 0 and second["hits"] == first["misses"]

@@ -240,3 +240,15 @@ def test_many_models_are_shown_a_page_at_a_time_and_found_by_name(studio, open_p
     assert shown() == set(names[59:])
     page.text_input(key="model_find").set_value("STYLE 1").run()
     assert shown() == {"style 1", *names[10:20]}
+
+
+def test_prepared_weights_are_shown_and_deleted(studio, open_page, tmp_path):
+    assert all(not button.key.startswith("forget_prepared") for button in open_page("models").button)
+    folder = studio.downloads.store / "prepared"
+    folder.mkdir()
+    notes = {"model": "demo", "part": "transformer", "form": "bfloat16-int8"}
+    save_file({"a": np.zeros(400_000, np.int8)}, folder / "transformer-bfloat16-int8-0-0.safetensors", notes)
+    page = open_page("models")
+    assert "transformer (bfloat16-int8)" in all_text(page) and "400" in all_text(page)
+    page.button(key="forget_prepared_demo").click().run()
+    assert not list(folder.iterdir()) and "bfloat16-int8" not in all_text(page)

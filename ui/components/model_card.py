@@ -72,6 +72,7 @@ def render(
                     get_at_once(studio, group[0], info, memory)
                 _get(studio, info)
             if session.is_admin():
+                _prepared(studio, info)
                 _remove(studio, info)
         _decoder(studio, info, downloads, shown)
 
@@ -239,6 +240,21 @@ def _button(name: str, icon: str, verb: Callable[[str], object], model: str) -> 
     st.button(
         t(f"models.{name}"), key=f"{name}_{model}", icon=f":material/{icon}:", on_click=PRESS, args=(model, verb, model)
     )
+
+
+def _prepared(studio: Studio, info: ModelInfo) -> None:
+    """Say what of the model is written as it is used, and delete that behind a second click."""
+    files = [one for one in studio.models.prepared() if one.model == info.id]
+    if not files:
+        return
+    size = formats.size_of(sum(one.bytes for one in files))
+    with st.popover(t("models.prepared", size=size), icon=":material/bolt:", key=f"prepared_{info.id}"):
+        parts = ", ".join(f"{one.part} ({one.form})" for one in files)
+        st.text(t("models.prepared_text", name=localized(info.name), parts=parts, size=size))
+        st.button(
+            t("models.prepared_delete"), key=f"forget_prepared_{info.id}", on_click=PRESS,
+            args=(info.id, studio.models.remove_prepared, info.id),
+        )  # fmt: skip
 
 
 def _remove(studio: Studio, info: ModelInfo) -> None:

@@ -89,6 +89,22 @@ MODELS = (
         },
     ),
     basic(
+        "models.prepare",
+        type="choice",
+        choices=(AUTO, "never"),
+        default=AUTO,
+        takes_effect=START,
+        synonyms=("disk", "load time", "int8", "fp8", "加载时间", "磁盘"),
+        label={"en": "Prepared weights", "zh": "预处理权重"},
+        help={
+            "en": "auto: the first load writes large weights once in the form in which they are used (such as bfloat16 of float32, "
+            "or int8), below the models folder, where that takes at most 75% of their size; later loads read that. The Models page "
+            "shows and removes them.",
+            "zh": "auto：首次加载时，把较大的权重按实际使用的格式（例如由 float32 转成的 bfloat16，或 int8）写入模型文件夹一次"
+            "（仅当不超过原大小的 75%），以后直接读取。可在模型页查看和删除。",
+        },
+    ),
+    basic(
         "models.folders",
         type="list",
         default=(),

@@ -8,6 +8,7 @@ import sys
 import psutil
 import pytest
 
+from core.config.compile_cache import INDUCTOR, TRITON, cache_variables
 from core.config.thread_environment import COUNT, POLICY, SPIN, SPIN_VARIABLE
 from core.jobs import supervisor
 from core.types import Phase
@@ -42,3 +43,4 @@ def test_threads_of_the_worker_spin_unless_the_user_says_otherwise(
     harness.supervisor.start()
     found = psutil.Process(harness.worker_pid()).environ()
     assert (found.get(SPIN_VARIABLE), found.get(POLICY)) == told
+    assert {name: found[name] for name in (INDUCTOR, TRITON)} == cache_variables(harness.supervisor._settings.output_directory, {})

@@ -6,7 +6,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from core.models.model_paths import EMBEDDED
 from tests.unit.cli.conftest import Said
@@ -80,3 +82,20 @@ def test_what_cannot_be_done_is_one_line(run: Run, arguments: tuple[str, ...], w
     said = run("models", *arguments, "--lang", "en")
     assert words in said.line
     assert said.code in (1, 2)
+
+
+def test_prepared_weights_are_listed_and_deleted(run: Run, tmp_path: Path) -> None:
+    assert run("models", "prepared").out.strip() == "no prepared weights"
+    folder = tmp_path / "outputs" / "models" / "prepared"
+    folder.mkdir(parents=True)
+    notes = {"model": "toy", "part": "transformer", "form": "bfloat16-int8"}
+    save_file({"a": np.zeros(400_000, np.int8)}, folder / "transformer-bfloat16-int8-0-0.safetensors", notes)
+    first, total = run("models", "prepared").out.splitlines()
+    assert first.split()[:3] == ["toy", "transformer", "bfloat16-int8"] and total == "prepared weights: 0.4 MB"
+    assert run("models", "forget-prepared", "other").code == 0 and len(list(folder.iterdir())) == 1
+    assert run("models", "forget-prepared", "toy").out.strip() == "0.4 MB are free again"
+    assert not list(folder.iterdir())
+
+
+def test_only_downloads_are_shrunk(run: Run) -> None:
+    assert "downloaded into the models folder" in run("models", "shrink", "demo").line
