@@ -154,7 +154,7 @@ class RowErrors:
         words = dict.fromkeys(LANGUAGES, allowed) if isinstance(allowed, str) else allowed
         self._found.append(
             localize(
-                "batch.row_errors.row_value_allowed",
+                "batch.prompt_table.row_value_allowed",
                 row=row,
                 part=column and f", {column}",
                 value=value,
@@ -167,7 +167,7 @@ class RowErrors:
         """Add an error that was raised for a row; `column` is used when the error has no key."""
         if not {"value", "allowed"} <= set(error.values):
             text = {language: error.message(language) for language in LANGUAGES}
-            self._found.append(localize("batch.row_errors.row", row=row, error=text))
+            self._found.append(localize("batch.prompt_table.row", row=row, error=text))
             return
         key = str(error.values.get("key", column)).removeprefix("generation.")
         value = error.values["value"]
@@ -178,7 +178,7 @@ class RowErrors:
         if not self._found:
             return
         rest = len(self._found) - MOST_SAID
-        more = localize("batch.row_errors.and_more", rest=rest) if rest > 0 else dict.fromkeys(LANGUAGES, "")
+        more = localize("batch.prompt_table.and_more", rest=rest) if rest > 0 else dict.fromkeys(LANGUAGES, "")
         joined = {
             language: mark.join(words[language] for words in self._found[:MOST_SAID]) + more[language]
             for language, mark in (("en", "; "), ("zh", "；"))

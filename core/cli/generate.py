@@ -174,7 +174,7 @@ def read_command(arguments: argparse.Namespace) -> GenerateCommand:
     """Return the parsed command line as option values; --set wins, except that the format follows --out."""
     prompts = Path(arguments.prompts_file) if arguments.prompts_file is not None else None
     if arguments.json and not arguments.dry_run:
-        raise OptionError(source=SOURCE, key="--json", value="true", allowed=localize("cli.dry_run.json_with_it"))
+        raise OptionError(source=SOURCE, key="--json", value="true", allowed=localize("cli.generate.json_with_it"))
     if prompts is None and arguments.prompt is None:
         raise NoPromptError()
     values: dict[str, Any] = {} if arguments.prompt is None else {"generation.prompt": arguments.prompt}
@@ -307,7 +307,7 @@ def tell(estimate: Estimate, language: str, as_json: bool) -> int:
 
 def _lines(estimate: Estimate, language: str) -> list[str]:
     """Return the estimate as a person reads it: a line of figures, then the reasons."""
-    unknown = localize("cli.dry_run.unknown")
+    unknown = localize("cli.generate.unknown")
     figures = {
         "seconds": unknown if estimate.seconds is None else f"{estimate.seconds:.1f} s",
         "load": unknown if estimate.load_seconds is None else f"{estimate.load_seconds:.1f} s",
@@ -317,6 +317,6 @@ def _lines(estimate: Estimate, language: str) -> list[str]:
         "tier": estimate.tier or unknown,
         "measured": estimate.measured,
     }
-    first = localize("cli.dry_run.figures", **figures)[language]
-    verdict = localize("cli.dry_run.fits") if estimate.fits else localize("cli.dry_run.does_not_fit")
+    first = localize("cli.generate.figures", **figures)[language]
+    verdict = localize("cli.generate.fits") if estimate.fits else localize("cli.generate.does_not_fit")
     return [first, *(reason[language] for reason in estimate.reasons), verdict[language]]

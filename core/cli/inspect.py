@@ -43,7 +43,7 @@ def inspect_file(path: Path) -> FoundParameters:
     """Return what a file says. Raises ImageFileError when it can't be read or is no image."""
     try:
         if path.stat().st_size > MAX_FILE:
-            raise ImageFileError(file=path, detail=f"{path.stat().st_size >> 20} MB > {MAX_FILE >> 20} MB")
+            raise ImageFileError(file=path, detail=f"{path.stat().st_size // 1_000_000} MB > {MAX_FILE // 1_000_000} MB")
         with path.open("rb"):
             pass
     except OSError as error:

@@ -24,7 +24,7 @@ from core.errors import ConfigFileError, InputError, SecretShownError, UnknownOp
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 SHIPPED_FILES = ("config.yaml", "advanced_config.yaml", "ui_config.yaml", "service_config.yaml")
 ENVIRONMENT_PREFIX = "ZDARKROOM_"
-MAX_YAML_BYTES = 64 << 10  # of a file or a paste
+MAX_YAML_BYTES = 64_000  # of a file or a paste
 MAX_YAML_NODES = 4000  # 2,000 keys and their values
 PROFILE_KEY = "profile"  # may stand in local.yaml, in ZDARKROOM_PROFILE and after --profile
 TOKEN_VARIABLE = "ZDARKROOM_TOKEN"  # for `generate --server`: another studio's, and no setting of this one
@@ -205,7 +205,7 @@ def load_yaml(text: str, aliases: bool = False) -> Any:
     The shipped files are read again with each change of the settings, hence the cache. Raises yaml.YAMLError.
     """
     if len(text) > MAX_YAML_BYTES or len(text.encode("utf-8", "surrogatepass")) > MAX_YAML_BYTES:
-        raise yaml.YAMLError(f"it is larger than {MAX_YAML_BYTES >> 10} KB")
+        raise yaml.YAMLError(f"it is larger than {MAX_YAML_BYTES // 1000} KB")
     return yaml.load(text, Loader=_OwnLoader if aliases else _StrictLoader)
 
 

@@ -98,13 +98,13 @@ class HiddenCollections:
         """Hide a collection, which may have no image yet; it is locked at once. Raises HidingError."""
         name = well_formed(name.strip())
         if not 1 <= len(name) <= LONGEST_NAME:
-            raise HidingError(what=localize("history.hidden.name"), value=len(name), allowed=f"1 - {LONGEST_NAME}")
+            raise HidingError(what=localize("history.hidden_collections.name"), value=len(name), allowed=f"1 - {LONGEST_NAME}")
         if not SHORTEST <= len(password) <= LONGEST:
-            what, allowed = localize("history.hidden.password"), f"{SHORTEST} - {LONGEST}"
+            what, allowed = localize("history.hidden_collections.password"), f"{SHORTEST} - {LONGEST}"
             raise HidingError(what=what, value=len(password), allowed=allowed)
         if (owner, name) in self.pairs((owner,)):
-            what = localize("history.hidden.collection")
-            raise HidingError(what=what, value=name, allowed=localize("history.hidden.not_hidden"))
+            what = localize("history.hidden_collections.collection")
+            raise HidingError(what=what, value=name, allowed=localize("history.hidden_collections.not_hidden"))
         row = {"owner": owner, "name": name, "hash": passwords.hashed(password), "created_at": now()}
         with self._database.writing() as connection:
             connection.execute(insert(hidden_collections), row)

@@ -46,7 +46,7 @@ from core.storage.metadata import FileMetadata, read_metadata
 from core.storage.tables import images
 from core.types import CFG_OFF, FoundParameters, GenerationRequest, ImageRecord
 
-MAX_FILE = 256 << 20  # bytes
+MAX_FILE = 256_000_000  # bytes
 
 
 def import_image(
@@ -110,7 +110,7 @@ def _kept(
 def _checked(data: bytes, name: str) -> FileMetadata:
     """Return what the file says if it is a whole image of a supported kind. Raises ImportFileError."""
     if len(data) > MAX_FILE:
-        raise ImportFileError(file=name, detail=f"{len(data) >> 20} MB > {MAX_FILE >> 20} MB")
+        raise ImportFileError(file=name, detail=f"{len(data) // 1_000_000} MB > {MAX_FILE // 1_000_000} MB")
     metadata = read_metadata(io.BytesIO(data))
     if metadata is None or metadata.format not in EXTENSIONS:
         raise ImportFileError(file=name, detail=localize("history.image_import.not_such_an_image"))

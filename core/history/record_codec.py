@@ -67,7 +67,7 @@ def encoded(record: Mapping[str, Any]) -> bytes:
 
 def in_sidecar(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return a record that says of itself that it is kept beside its image, as it is too long for the file."""
-    decision = vars(Decision("output.metadata", True, "sidecar", localize("history.record.too_long")))
+    decision = vars(Decision("output.metadata", True, "sidecar", localize("history.record_codec.too_long")))
     return {**record, "decisions": [*record["decisions"], decision]}
 
 

@@ -107,31 +107,31 @@ def _distance(backend: AttentionBackendName, shape: Shape, masked: bool) -> floa
 
 
 _WORKS = {
-    "untried": localize("inference.attention_backends.works.untried"),
-    "masks": localize("inference.attention_backends.works.masks"),
-    "rows": localize("inference.attention_backends.works.rows"),
+    "untried": localize("inference.attention.works.untried"),
+    "masks": localize("inference.attention.works.masks"),
+    "rows": localize("inference.attention.works.rows"),
 }
 _NEEDS = {
-    "_native_efficient": localize("inference.attention_backends.needs.native_efficient"),
-    "_native_flash": localize("inference.attention_backends.needs.native_flash"),
-    "_native_cudnn": localize("inference.attention_backends.needs.native_cudnn"),
-    "flex": localize("inference.attention_backends.needs.flex"),
-    "flash": localize("inference.attention_backends.needs.flash"),
-    "_flash_3": localize("inference.attention_backends.needs.flash_3"),
-    "sage": localize("inference.attention_backends.needs.sage"),
-    "xformers": localize("inference.attention_backends.needs.xformers"),
+    "_native_efficient": localize("inference.attention.needs.native_efficient"),
+    "_native_flash": localize("inference.attention.needs.native_flash"),
+    "_native_cudnn": localize("inference.attention.needs.native_cudnn"),
+    "flex": localize("inference.attention.needs.flex"),
+    "flash": localize("inference.attention.needs.flash"),
+    "_flash_3": localize("inference.attention.needs.flash_3"),
+    "sage": localize("inference.attention.needs.sage"),
+    "xformers": localize("inference.attention.needs.xformers"),
 }
 
 
 def _missing(backend: str, error: Exception) -> Mapping[str, str]:
     message = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
-    needs = _NEEDS.get(backend, localize("inference.attention_backends.another_machine"))
+    needs = _NEEDS.get(backend, localize("inference.attention.another_machine"))
     detail = {"en": f" ({message})", "zh": ""}  # libraries speak English only
-    return localize("inference.attention_backends.needs_text", needs=needs, detail=detail)
+    return localize("inference.attention.needs_text", needs=needs, detail=detail)
 
 
 def _wrong(away: float) -> Mapping[str, str]:
-    return localize("inference.attention_backends.computes_something_else_here_off_by", away=away)
+    return localize("inference.attention.computes_something_else_here_off_by", away=away)
 
 
 WITH_DROPOUT = (NATIVE, "_native_math")  # the others refuse it, drop it in silence, or have no seed of ours

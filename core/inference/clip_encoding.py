@@ -206,7 +206,7 @@ def embedding_decisions(embeddings: Sequence[Embedding]) -> tuple[Decision, ...]
             "generation.prompt",
             embedding.name,
             embedding.vectors,
-            localize("inference.textual_inversion.used", name=embedding.name, vectors=embedding.vectors),
+            localize("inference.clip_encoding.used", name=embedding.name, vectors=embedding.vectors),
         )
         for embedding in embeddings
     )
@@ -223,7 +223,7 @@ def _check_widths(pipeline: Any, embeddings: Sequence[Embedding]) -> None:
         for encoder, width in embedding.widths.items():
             wanted = getattr(pipeline, encoder).get_input_embeddings().weight.shape[1]
             if width != wanted:
-                problem = localize("inference.textual_inversion.width", width=width, wanted=wanted)
+                problem = localize("inference.clip_encoding.width", width=width, wanted=wanted)
                 raise EmbeddingError(name=embedding.name, problem=problem)
 
 

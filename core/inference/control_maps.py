@@ -166,12 +166,12 @@ def pose_map(image: Image.Image, file: Path) -> Image.Image:
         outputs, scale, corner = run(image, file)
         rows = next(output[0] for output in outputs if output.ndim == 3 and output.shape[1] == 5 + 3 * POINTS)
     except StopIteration as error:
-        raise _refused(file, localize("inference.pose.no_pose_model")) from error
+        raise _refused(file, localize("inference.control_maps.no_pose_model")) from error
     except Exception as error:  # OpenCV raises cv2.error, which is one, for all that it does not read
-        raise _refused(file, localize("inference.pose.failed", detail=" ".join(str(error).split())[:200])) from error
+        raise _refused(file, localize("inference.control_maps.pose_failed", detail=" ".join(str(error).split())[:200])) from error
     people = list(_people(rows.T, scale, corner))
     if not people:
-        raise _refused(file, localize("inference.pose.nobody"))
+        raise _refused(file, localize("inference.control_maps.nobody"))
     return drawn(people, image.size)
 
 

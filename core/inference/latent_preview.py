@@ -160,22 +160,22 @@ def with_previewer(model: LoadedModel, store: Path) -> LoadedModel:
     tiny = None if found is None else _read_tiny(found, model.pipeline.vae.config.latent_channels, model.device)
     if tiny is not None:
         model = replace(model, tiny_decoder=tiny)
-        return _with_preview(model, TinyPreviewer(tiny), localize("inference.preview_fit.tiny", name=name, folder=found))
+        return _with_preview(model, TinyPreviewer(tiny), localize("inference.latent_preview.tiny", name=name, folder=found))
     try:
         weight, bias, share = _linear(model.pipeline.vae, store / PREVIEWS)
     except (RuntimeError, ValueError, OSError, AttributeError, np.linalg.LinAlgError) as error:
         log.exception("no preview for %s", model.model)
         return _with_preview(
-            model, None, localize("inference.preview_fit.broken", detail=f"{type(error).__name__}: {error}"[:200])
+            model, None, localize("inference.latent_preview.broken", detail=f"{type(error).__name__}: {error}"[:200])
         )
     if not share >= LEAST_CORRELATION:
-        weak = localize("inference.preview_fit.weak", share=share, least=LEAST_CORRELATION, name=name)
-        alone = localize("inference.preview_fit.weak_only", share=share, least=LEAST_CORRELATION)
+        weak = localize("inference.latent_preview.weak", share=share, least=LEAST_CORRELATION, name=name)
+        alone = localize("inference.latent_preview.weak_only", share=share, least=LEAST_CORRELATION)
         return _with_preview(model, None, weak if name else alone)
     if found is not None:
-        reason = localize("inference.preview_fit.tiny_broken", share=share, name=name, folder=found)
+        reason = localize("inference.latent_preview.tiny_broken", share=share, name=name, folder=found)
     else:
-        reason = localize("inference.preview_fit.fitted", share=share)
+        reason = localize("inference.latent_preview.fitted", share=share)
     return _with_preview(model, Previewer(weight, bias), reason)
 
 

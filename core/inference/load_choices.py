@@ -75,16 +75,16 @@ def missing(kind: str, hardware: Hardware, info: ModelInfo | None = None) -> Map
     if info is not None and "memory.quantization" in info.cannot:
         return info.cannot["memory.quantization"]
     if kind == FP8_STORAGE:
-        return localize("inference.quantization.no_fp8_on_mps") if hardware.device == "mps" else None
+        return localize("inference.load_choices.no_fp8_on_mps") if hardware.device == "mps" else None
     package = PACKAGES[kind]
     if find_spec(package) is None:
-        return localize("inference.quantization.needs_the_package_pip_install_r", kind=kind, package=package)
+        return localize("inference.load_choices.needs_the_package_pip_install_r", kind=kind, package=package)
     if kind == "fp8" and (hardware.capability is None or hardware.capability < FP8_CAPABILITY):
-        return localize("inference.quantization.fp8_needs")
+        return localize("inference.load_choices.fp8_needs")
     if kind == "nf4" and hardware.device != "cuda":
-        return localize("inference.quantization.nf4_needs")
+        return localize("inference.load_choices.nf4_needs")
     if kind == "gguf" and (info is None or not _has_gguf(info)):
-        return localize("inference.quantization.gguf_needs_a_gguf_file_in")
+        return localize("inference.load_choices.gguf_needs_a_gguf_file_in")
     return None
 
 

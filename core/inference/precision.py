@@ -51,10 +51,10 @@ FLAT_RANGE = 2  # of 255: an image whose channels all span less is one colour
 NOT_FINITE = "NaN or Inf"
 
 CURES: Mapping[str, Mapping[str, str]] = {
-    "off": localize("inference.output_checks.cures.off"),
-    "memory": localize("inference.output_checks.cures.memory"),
-    "weights": localize("inference.output_checks.cures.weights"),
-    "flat": localize("inference.output_checks.cures.flat"),
+    "off": localize("inference.precision.cures.off"),
+    "memory": localize("inference.precision.cures.memory"),
+    "weights": localize("inference.precision.cures.weights"),
+    "flat": localize("inference.precision.cures.flat"),
 }
 
 
@@ -109,7 +109,7 @@ def check_image(image: Image.Image, step: int) -> None:
     pixels = np.asarray(image).reshape(-1, 3)
     if int(np.ptp(pixels, axis=0).max()) < FLAT_RANGE:
         colour = tuple(int(c) for c in pixels[0])
-        found = localize("inference.output_checks.one_color", colour=colour)
+        found = localize("inference.precision.one_color", colour=colour)
         raise CorruptImageError(component="vae", value=found, step=step)
 
 

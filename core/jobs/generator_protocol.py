@@ -153,15 +153,15 @@ EXIT_IDLE = 71  # the model was idle for long: a new process has its memory back
 
 Reason = Mapping[str, str]  # language -> words
 
-APP_CLOSED: Reason = localize("jobs.exit_reasons.app_closed")
-APP_NOT_RUNNING: Reason = localize("jobs.exit_reasons.app_not_running")
-MACHINE_GONE: Reason = localize("jobs.exit_reasons.machine_gone")
-PREDECESSOR_GONE: Reason = localize("jobs.exit_reasons.predecessor_gone")
+APP_CLOSED: Reason = localize("jobs.generator_protocol.app_closed")
+APP_NOT_RUNNING: Reason = localize("jobs.generator_protocol.app_not_running")
+MACHINE_GONE: Reason = localize("jobs.generator_protocol.machine_gone")
+PREDECESSOR_GONE: Reason = localize("jobs.generator_protocol.predecessor_gone")
 _EXITS: Mapping[int, Reason] = {
-    EXIT_DEVICE: localize("jobs.exit_reasons.exits.exit_device"),
-    EXIT_IDLE: localize("jobs.exit_reasons.exits.exit_idle"),
-    EXIT_CLUSTER: localize("jobs.exit_reasons.exits.exit_cluster"),
-    EXIT_NO_WORKER: localize("jobs.exit_reasons.exits.exit_no_worker"),
+    EXIT_DEVICE: localize("jobs.generator_protocol.exits.exit_device"),
+    EXIT_IDLE: localize("jobs.generator_protocol.exits.exit_idle"),
+    EXIT_CLUSTER: localize("jobs.generator_protocol.exits.exit_cluster"),
+    EXIT_NO_WORKER: localize("jobs.generator_protocol.exits.exit_no_worker"),
 }
 _KILLED = ", often for want of memory"
 _SIGNALS = {  # what Chinese readers know the usual ones by; the system itself names them in English only
@@ -181,32 +181,32 @@ def ended(code: int) -> Reason:
     if code in _EXITS:
         return _EXITS[code]
     if code >= 0:
-        return localize("jobs.exit_reasons.exit_code", code=code)
+        return localize("jobs.generator_protocol.exit_code", code=code)
     words = (signal.strsignal(-code) or "unknown").lower()
     chinese = _SIGNALS.get(_name(-code), words)
     if _name(-code) == "SIGKILL":
         words += _KILLED
-    return localize("jobs.exit_reasons.signal", code=-code, words=words, chinese=chinese)
+    return localize("jobs.generator_protocol.signal", code=-code, words=words, chinese=chinese)
 
 
 def silent(seconds: float) -> Reason:
     """Return the reason of a worker that was killed because its job did not move."""
-    return localize("jobs.exit_reasons.no_step_in_s", seconds=seconds)
+    return localize("jobs.generator_protocol.no_step_in_s", seconds=seconds)
 
 
 def device(words: str) -> Reason:
     """Return the reason of a failed device; `words` are the library's own."""
-    return localize("jobs.exit_reasons.the_device_failed", words=words)
+    return localize("jobs.generator_protocol.the_device_failed", words=words)
 
 
 def actor_gone(node: str) -> Reason:
     """Return the reason of a cluster worker that ended while its machine is up."""
-    return localize("jobs.exit_reasons.the_worker_on_is_gone", node=node)
+    return localize("jobs.generator_protocol.the_worker_on_is_gone", node=node)
 
 
 def node_gone(node: str) -> Reason:
     """Return the reason of a cluster machine that is gone with its workers."""
-    return localize("jobs.exit_reasons.the_machine_does_not_answer_any", node=node)
+    return localize("jobs.generator_protocol.the_machine_does_not_answer_any", node=node)
 
 
 def _name(number: int) -> str:

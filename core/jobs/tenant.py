@@ -33,7 +33,7 @@ QUIET = "gpu.quiet_hours"
 HELD = "gpu.held"  # file in the output folder: bytes that the worker held when it made room
 READ_SECONDS = 0.25  # a reading is taken for the present one that long
 COOLER = 5  # degrees and watts below a limit at which a worker continues
-MEGABYTE = 1 << 20
+MEGABYTE = 1_000_000
 
 log = logging.getLogger(__name__)
 Reason = Mapping[str, str]  # language -> sentence

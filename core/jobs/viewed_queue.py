@@ -260,7 +260,7 @@ def without_content(job: Job) -> Job:
 
 
 WINDOW = timedelta(hours=1)
-MEGAPIXEL, MEGABYTE = 1_000_000, 1 << 20
+MEGAPIXEL = MEGABYTE = 1_000_000
 
 
 class QuotaError(QueueFullError):
@@ -341,5 +341,5 @@ def _demand(key: str, allowed: int, used: float, asked: float) -> None:
         raise QuotaError(key=key, used=round(used, 1), asked=round(asked, 1), allowed=allowed, cure=_WAIT)
 
 
-_WAIT = localize("jobs.quota.wait")
-_DELETE = localize("jobs.quota.delete")
+_WAIT = localize("jobs.viewed_queue.wait")
+_DELETE = localize("jobs.viewed_queue.delete")

@@ -334,7 +334,7 @@ def trigger_words(name: str, digest: str) -> Sequence[str]:
     try:
         with requests.get(f"{ADDRESS}/{digest}", timeout=SECONDS, stream=True, allow_redirects=False) as answer:
             if answer.status_code == requests.codes.not_found:
-                raise LoraFileError(name=name, problem=localize("models.lora_civitai.unknown"))
+                raise LoraFileError(name=name, problem=localize("models.lora_library.unknown"))
             if answer.status_code != requests.codes.ok:
                 raise _failed(name, f"HTTP {answer.status_code}")
             return _words(name, _body(name, answer))
@@ -364,4 +364,4 @@ def _words(name: str, body: bytes) -> Sequence[str]:
 
 
 def _failed(name: str, detail: str) -> LoraFileError:
-    return LoraFileError(name=name, problem=localize("models.lora_civitai.failed", detail=detail))
+    return LoraFileError(name=name, problem=localize("models.lora_library.failed", detail=detail))

@@ -162,4 +162,4 @@ def _lora_info(entry: Mapping[str, Any]) -> LoraInfo:
     return LoraInfo(**{**known, "path": None, "problem": None, "own": False, "preview": False})
 
 
-_THEIR_LORA = localize("remote.loras.theirs")
+_THEIR_LORA = localize("remote.catalog.theirs_lora")

@@ -155,7 +155,7 @@ def _image(unit: Mapping[str, Any], index: int) -> str | None:
     if isinstance(image, Mapping):
         image = image.get("image")
     if image is not None and not isinstance(image, str):
-        raise _refused(f"controlnet[{index}].image", type(image).__name__, localize("server.uploads.allowed"))
+        raise _refused(f"controlnet[{index}].image", type(image).__name__, localize("server.body_limit.allowed"))
     return image or None
 
 
@@ -254,7 +254,7 @@ def create_controlnet(get_studio: Callable[[], Studio], problem: Any) -> FastAPI
         if preprocessor is None:
             raise _refused("controlnet_module", body.controlnet_module, ", ".join(PREPROCESSORS))
         if not body.controlnet_input_images:
-            raise _refused("controlnet_input_images", "[]", localize("server.uploads.allowed"))
+            raise _refused("controlnet_input_images", "[]", localize("server.body_limit.allowed"))
         values = {"threshold_a": body.controlnet_threshold_a, "threshold_b": body.controlnet_threshold_b}
         unit = ControlUnit("", preprocessor=preprocessor, **_thresholds(values, preprocessor))
         images = [

@@ -198,8 +198,8 @@ def _again(body: bytes, receive: Receive) -> Receive:
     return receive_again
 
 
-_ALLOWED = localize("server.uploads.allowed")
-_NO_ADDRESS = localize("server.uploads.no_address")
+_ALLOWED = localize("server.body_limit.allowed")
+_NO_ADDRESS = localize("server.body_limit.no_address")
 
 
 def from_base64(text: str, key: str) -> bytes:

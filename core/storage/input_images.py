@@ -27,7 +27,7 @@ from core.storage.image_containers import decoding
 
 FOLDER = "inputs"
 FORMATS = ("PNG", "JPEG", "WEBP")
-MAX_FILE = 64 << 20  # bytes
+MAX_FILE = 64_000_000  # bytes
 MAX_SIDE = 8192  # px; a longer side than any model renders
 SMALLEST_SIDE = 16  # px
 MEGABYTE = 1_000_000
@@ -152,7 +152,7 @@ def _decoded(data: bytes, name: str) -> Image.Image:
 def _opened(data: bytes, name: str) -> Iterator[Image.Image]:
     """Open an image file of an allowed size. Raises InputImageError, also for what the decoder raises within."""
     if len(data) > MAX_FILE:
-        raise InputImageError(file=name, detail=f"{len(data) >> 20} MB > {MAX_FILE >> 20} MB")
+        raise InputImageError(file=name, detail=f"{len(data) // 1_000_000} MB > {MAX_FILE // 1_000_000} MB")
     try:
         with decoding(io.BytesIO(data), name, FORMATS) as image:
             _check_size(image.size, name)

@@ -92,7 +92,7 @@ class Images:
         """Import an image file of this machine; return its record and whether it is new. Raises ImportFileError or StorageError."""
         try:
             if path.stat().st_size > MAX_FILE:  # before it is read
-                raise ImportFileError(file=path.name, detail=f"> {MAX_FILE >> 20} MB")
+                raise ImportFileError(file=path.name, detail=f"> {MAX_FILE // 1_000_000} MB")
             made = datetime.fromtimestamp(path.stat().st_mtime, UTC)
             return self._history.import_image(path.read_bytes(), path.name, made)
         except OSError as error:

@@ -319,6 +319,6 @@ def read_url(url: str, allowed_hosts: Sequence[str], source: str) -> Webhook:
         plain = False
     if not plain:
         shown = url.rpartition("@")[2][:100]  # a password is not repeated
-        raise OptionError(source=source, key=KEY, value=shown, allowed=localize("studio.webhook.allowed"))
+        raise OptionError(source=source, key=KEY, value=shown, allowed=localize("studio.queue_end.allowed"))
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return Webhook(parts.scheme, str(parts.hostname), port, path, tuple(host.lower() for host in allowed_hosts))

@@ -141,7 +141,7 @@ class UserUsage:
     def all(self) -> dict[str, Usage]:
         """Return how much each user has generated, by client. Raises AdminOnlyError."""
         if not self.viewer.admin:
-            raise AdminOnlyError(action=localize("studio.usage.of_others"))
+            raise AdminOnlyError(action=localize("studio.system.of_others"))
         with self.database.reading() as connection:
             return uses(connection)
 

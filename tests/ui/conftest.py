@@ -15,12 +15,12 @@ from streamlit.testing.v1 import AppTest, app_test, local_script_runner
 from streamlit.util import calc_hash
 
 from core.config.loader import PROJECT_ROOT, load_settings
-from tests.ui.fake_studio import FakeStudio
+from tests.ui.page_studio import PageStudio
 from ui import resources
 from ui.components import accordions
 
 APP = PROJECT_ROOT / "ui" / "app.py"
-_STUDIOS: list[FakeStudio] = []  # those of the present test
+_STUDIOS: list[PageStudio] = []  # those of the present test
 SECONDS = 30  # a page takes a tenth of a second; the machine may be busy
 
 
@@ -69,9 +69,9 @@ def state_not_copied() -> Iterator[None]:
 
 
 @pytest.fixture
-def studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeStudio:
+def studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PageStudio:
     """Return a studio with an empty history; English unless a test says otherwise."""
-    return use(monkeypatch, FakeStudio(tmp_path, load_settings(overrides={"ui.language": "en"})))
+    return use(monkeypatch, PageStudio(tmp_path, load_settings(overrides={"ui.language": "en"})))
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +82,7 @@ def studios_closed() -> Iterator[None]:
         _STUDIOS.pop().close()
 
 
-def use(monkeypatch: pytest.MonkeyPatch, studio: FakeStudio) -> FakeStudio:
+def use(monkeypatch: pytest.MonkeyPatch, studio: PageStudio) -> PageStudio:
     """Make it the one that the pages get."""
     monkeypatch.setattr(resources, "studio", lambda: studio)
     _STUDIOS.append(studio)
@@ -90,7 +90,7 @@ def use(monkeypatch: pytest.MonkeyPatch, studio: FakeStudio) -> FakeStudio:
 
 
 @pytest.fixture
-def open_page(studio: FakeStudio) -> Callable[..., AppTest]:
+def open_page(studio: PageStudio) -> Callable[..., AppTest]:
     """Open a page of the app as a browser would, with the address's parameters; accordions are open, with all options."""
 
     def opened(page: str = "", **parameters: str) -> AppTest:

@@ -13,7 +13,7 @@ from core.config.control_units import MODES
 from core.models.families import FAMILIES
 from core.studio.request_builder import RequestBuilder
 from core.types import CONTROL
-from tests.ui import fake_studio
+from tests.ui import page_studio
 from tests.ui.conftest import all_text
 from ui import formats
 
@@ -21,7 +21,7 @@ from ui import formats
 @pytest.fixture
 def controlled(monkeypatch):
     """The embedded model with a ControlNet."""
-    monkeypatch.setattr(fake_studio, "DEMO", replace(fake_studio.DEMO, inputs=(CONTROL,)))
+    monkeypatch.setattr(page_studio, "DEMO", replace(page_studio.DEMO, inputs=(CONTROL,)))
 
 
 def image():
@@ -76,7 +76,7 @@ def test_thresholds_that_contradict_each_other_are_said_in_the_previews_place(st
 def test_models_without_a_controlnet_grey_it_with_the_reason(studio, open_page, monkeypatch):
     flux = FAMILIES["Flux2KleinPipeline"].cannot["controlnet."]
     cannot = {f"controlnet.{name}": flux for name in ("scale", "preprocessor", "units")}
-    monkeypatch.setattr(fake_studio, "DEMO", replace(fake_studio.DEMO, cannot=cannot))
+    monkeypatch.setattr(page_studio, "DEMO", replace(page_studio.DEMO, cannot=cannot))
     page = open_page()
     assert not [one for one in page.selectbox if one.key == "w:controlnet.preprocessor"]
     assert "this model has no ControlNet" in all_text(page)

@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 from core.config.loader import load_settings
 from core.server import service_routes
 from tests.ui.conftest import all_text, use
-from tests.ui.fake_studio import FakeStudio
+from tests.ui.page_studio import PageStudio
 
 
 @pytest.mark.parametrize(("language", "words"), [("en", "shuts down in"), ("zh", "秒后关机")])
@@ -21,7 +21,7 @@ def test_a_countdown_is_shown_and_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_page: Callable[..., AppTest], language: str, words: str
 ) -> None:
     values = {"ui.language": language, "queue_end.power": "shutdown", "output.directory": str(tmp_path)}
-    studio = use(monkeypatch, FakeStudio(tmp_path, load_settings(overrides=values)))
+    studio = use(monkeypatch, PageStudio(tmp_path, load_settings(overrides=values)))
     page = open_page("queue", lang=language)
     assert words not in all_text(page)
     studio.queue_end.countdown.begin("shutdown", 600)

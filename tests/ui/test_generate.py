@@ -16,12 +16,12 @@ from core.models.model_paths import EMBEDDED
 from core.types import Capability, GenerationRequest, JobState, Phase
 from tests.options import measured
 from tests.ui.conftest import all_text, component_data, use
-from tests.ui.fake_studio import FakeStudio
+from tests.ui.page_studio import PageStudio
 from ui.components.image_card import peak_label
 from ui.state import session
 
 
-def only(studio: FakeStudio) -> GenerationRequest:
+def only(studio: PageStudio) -> GenerationRequest:
     """The one request that was submitted."""
     assert len(studio.queue.submitted) == 1
     return studio.queue.submitted[0]
@@ -394,7 +394,7 @@ def test_a_prompt_is_never_read_as_markdown(studio, open_page):
 
 def test_problems_of_the_settings_are_on_every_page(tmp_path, monkeypatch, open_page):
     settings = load_settings(overrides={"ui.language": "zh", "vae.tile_sample_minsize": 3, "steps": 0})
-    use(monkeypatch, FakeStudio(tmp_path, settings))
+    use(monkeypatch, PageStudio(tmp_path, settings))
     for page in ("", "history", "system"):
         said = all_text(open_page(page))
         assert "vae.tile_sample_min_size" in said and "1 至 200" in said and "部分设置无法使用" in said

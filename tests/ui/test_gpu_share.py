@@ -15,7 +15,7 @@ from core.config.loader import load_settings
 from core.i18n import localize
 from core.server import service_routes
 from tests.ui.conftest import all_text, use
-from tests.ui.fake_studio import FakeStudio
+from tests.ui.page_studio import PageStudio
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_the_gpu_is_given_back_and_used_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_page: Callable[..., AppTest],
     language: str, give: str, take: str, why: str, hot: str, unread: str,
 ) -> None:  # fmt: skip
-    studio = use(monkeypatch, FakeStudio(tmp_path, load_settings(overrides={"ui.language": language})))
+    studio = use(monkeypatch, PageStudio(tmp_path, load_settings(overrides={"ui.language": language})))
     page = open_page("queue")
     assert page.button(key="gpu_give_back").label == give and why not in all_text(page)
     page.button(key="gpu_give_back").click().run()

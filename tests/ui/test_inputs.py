@@ -11,7 +11,7 @@ from streamlit.util import calc_hash
 
 from core.types import IMAGE, MASK, REFERENCES, InputSources
 from tests.models.onnx_files import bright_squares
-from tests.ui import fake_studio
+from tests.ui import page_studio
 from tests.ui.conftest import all_text, component_data
 from tests.ui.test_generate import only
 
@@ -64,7 +64,7 @@ def test_a_large_image_is_refined_at_the_models_size(studio, open_page):
 @pytest.fixture
 def edits(studio, monkeypatch):
     """Let the model edit several images by instruction."""
-    model = replace(fake_studio.DEMO, inputs=(IMAGE, MASK, *REFERENCES))
+    model = replace(page_studio.DEMO, inputs=(IMAGE, MASK, *REFERENCES))
     monkeypatch.setattr(type(studio.catalog), "find", lambda self, name: model)
     monkeypatch.setattr(type(studio.catalog), "models", lambda self: (model,))
 
@@ -331,7 +331,7 @@ def test_run_again_and_use_these_settings_bring_the_inputs_back(studio, open_pag
 
 def test_a_model_that_takes_no_image_says_so(studio, open_page, monkeypatch):
     page = with_image(open_page)
-    monkeypatch.setattr(fake_studio, "DEMO", replace(fake_studio.DEMO, inputs=()))
+    monkeypatch.setattr(page_studio, "DEMO", replace(page_studio.DEMO, inputs=()))
     page.run()
     assert "does not support img2img" in all_text(page)
     page.button(key="generate").click().run()

@@ -11,15 +11,15 @@ from core.config.loader import load_settings
 from core.errors import CorruptImageError, ModelFileError, OutOfMemoryError
 from core.types import GenerationRequest
 from tests.ui.conftest import all_text
-from tests.ui.fake_studio import TURBO, FakeStudio
+from tests.ui.page_studio import TURBO, PageStudio
 from tests.unit.storage.test_storage_inspection import image
 
 
-def asked(studio: FakeStudio, **values: object) -> GenerationRequest:
+def asked(studio: PageStudio, **values: object) -> GenerationRequest:
     return studio.requests.new({"prompt": "a red house, day", "seed": 5, **values})
 
 
-def generated(studio: FakeStudio, request: GenerationRequest, image: Image.Image | None = None) -> None:
+def generated(studio: PageStudio, request: GenerationRequest, image: Image.Image | None = None) -> None:
     """The job is done; with `image`, the file holds that instead."""
     job = studio.queue.submit(request)
     studio.queue.finish(job.id)
@@ -28,11 +28,11 @@ def generated(studio: FakeStudio, request: GenerationRequest, image: Image.Image
         image.save(studio.history.folder / record.file)
 
 
-def failed(studio: FakeStudio, request: GenerationRequest, error) -> None:
+def failed(studio: PageStudio, request: GenerationRequest, error) -> None:
     studio.queue.fail(studio.queue.submit(request).id, error)
 
 
-def plant(studio: FakeStudio, kind: str) -> None:
+def plant(studio: PageStudio, kind: str) -> None:
     request = asked(studio)
     if kind == "black job":
         failed(studio, request, CorruptImageError(component="vae", value="NaN or Inf", step=8))
@@ -115,8 +115,8 @@ def test_a_cure_that_changes_nothing_is_taken_by_the_same_request_alone(studio):
 
 def test_the_settings_model_without_weights(tmp_path, monkeypatch):
     problem = ModelFileError(model=TURBO.id, file="x", problem={"en": "missing", "zh": "缺失"})
-    studio = FakeStudio(tmp_path, load_settings(overrides={"model.id": TURBO.id}))
-    monkeypatch.setattr("tests.ui.fake_studio.TURBO", replace(TURBO, problem=problem))
+    studio = PageStudio(tmp_path, load_settings(overrides={"model.id": TURBO.id}))
+    monkeypatch.setattr("tests.ui.page_studio.TURBO", replace(TURBO, problem=problem))
     (fault,) = studio.system.faults()
     assert (fault.kind, fault.request, fault.cure["model.id"]) == ("weights", None, "demo")
 

@@ -12,7 +12,7 @@ from core.errors import UnknownModelError
 from core.models.families import FAMILIES
 from core.types import Download, WorkerStatus
 from tests.pipelines import SD
-from tests.ui import fake_studio
+from tests.ui import page_studio
 from tests.ui.conftest import all_text
 
 
@@ -63,8 +63,8 @@ def finds(models):
 
 
 def test_use_this_model_selects_it_with_its_own_defaults_on_generate(studio, open_page, monkeypatch):
-    here = replace(fake_studio.TURBO, problem=None, place="store", path="/models/turbo", default_width=1024)
-    by_id = {"demo": fake_studio.DEMO, here.id: here}
+    here = replace(page_studio.TURBO, problem=None, place="store", path="/models/turbo", default_width=1024)
+    by_id = {"demo": page_studio.DEMO, here.id: here}
     monkeypatch.setattr(studio.catalog, "models", lambda: list(by_id.values()))
     monkeypatch.setattr(studio.catalog, "find", finds(by_id))
     page = open_page("models")
@@ -94,18 +94,18 @@ def test_pause_go_on_and_throw_away(studio, open_page):
 
 
 def test_a_download_that_failed_says_why(studio, open_page):
-    error = fake_studio.TURBO.problem
+    error = page_studio.TURBO.problem
     studio.downloads.known["z-image-turbo"] = Download("z-image-turbo", "huggingface", "a/b", "failed", error=error)
     assert error.message("en") in cards(open_page("models"))
 
 
 def test_one_click_gets_the_variant_that_suits_the_machine(studio, open_page, monkeypatch):
     small = replace(
-        fake_studio.TURBO, id="z-image-turbo-q4", name={"en": "Q4", "zh": "Q4"}, variant_of="z-image-turbo",
+        page_studio.TURBO, id="z-image-turbo-q4", name={"en": "Q4", "zh": "Q4"}, variant_of="z-image-turbo",
         memory_bytes=8 * 10**9, download_bytes=5 * 10**9, part_ids=("qwen3",),
     )  # fmt: skip
-    monkeypatch.setattr(studio.catalog, "models", lambda: [fake_studio.DEMO, fake_studio.TURBO, small])
-    monkeypatch.setattr(studio.catalog, "find", finds({"demo": fake_studio.DEMO, small.id: small}))
+    monkeypatch.setattr(studio.catalog, "models", lambda: [page_studio.DEMO, page_studio.TURBO, small])
+    monkeypatch.setattr(studio.catalog, "find", finds({"demo": page_studio.DEMO, small.id: small}))
     started = []
     monkeypatch.setattr(studio.models, "download", lambda *selected: started.append(selected))
     page = open_page("models")
@@ -124,11 +124,11 @@ def test_one_click_gets_the_variant_that_suits_the_machine(studio, open_page, mo
 
 
 def test_a_model_without_its_tiny_decoder_offers_it(studio, open_page, monkeypatch):
-    here = replace(fake_studio.TURBO, problem=None, place="store", path="/models/turbo")
+    here = replace(page_studio.TURBO, problem=None, place="store", path="/models/turbo")
     twin = replace(here, id="z-image", name={"en": "Z-Image", "zh": "Z-Image"})
-    tiny = replace(fake_studio.TURBO, id="taef1", part="preview", download_bytes=10**7, sources={"huggingface": "m/taef1"})
-    by_id = {one.id: one for one in (fake_studio.DEMO, here, twin, tiny)}
-    monkeypatch.setattr(studio.catalog, "models", lambda: [fake_studio.DEMO, here, twin])
+    tiny = replace(page_studio.TURBO, id="taef1", part="preview", download_bytes=10**7, sources={"huggingface": "m/taef1"})
+    by_id = {one.id: one for one in (page_studio.DEMO, here, twin, tiny)}
+    monkeypatch.setattr(studio.catalog, "models", lambda: [page_studio.DEMO, here, twin])
     monkeypatch.setattr(studio.catalog, "find", by_id.get)
     page = open_page("models")
     assert page.button(key=f"get_decoder_{here.id}").label == "Sharper live previews: get TAEF1 (10 MB)"
@@ -152,7 +152,7 @@ def test_a_hub_that_does_not_answer_is_told_with_the_number_of_the_try(studio, o
     page.selectbox(key=f"models:source:{name}").set_value("modelscope").run()
     page.button(key=f"start_{name}").click().run()
     assert studio.downloads.asked == [(name, "modelscope", None)]
-    studio.downloads.known[name] = Download(name, "huggingface", "a/b", "failed", error=fake_studio.TURBO.problem)
+    studio.downloads.known[name] = Download(name, "huggingface", "a/b", "failed", error=page_studio.TURBO.problem)
     page = open_page("models")
     page.button(key=f"retry_{name}").click().run()
     assert studio.downloads.known[name].state == "running"
@@ -187,9 +187,9 @@ def test_a_token_is_handed_on_and_not_shown_again(studio, open_page):
 
 
 def test_models_of_one_name_are_told_apart_by_their_paths(studio, open_page, monkeypatch):
-    twins = [replace(fake_studio.DEMO, id=name, path=f"/models/{name}/turbo") for name in ("a", "b")]
-    monkeypatch.setattr(studio.catalog, "models", lambda: [fake_studio.TURBO, *twins])
-    monkeypatch.setattr(studio.catalog, "find", lambda name: {one.id: one for one in twins}.get(name, fake_studio.DEMO))
+    twins = [replace(page_studio.DEMO, id=name, path=f"/models/{name}/turbo") for name in ("a", "b")]
+    monkeypatch.setattr(studio.catalog, "models", lambda: [page_studio.TURBO, *twins])
+    monkeypatch.setattr(studio.catalog, "find", lambda name: {one.id: one for one in twins}.get(name, page_studio.DEMO))
     names = open_page().selectbox(key="w:model.id").options
     assert names[:3] == ["Z-Image-Turbo", "Embedded model · /models/a/turbo", "Embedded model · /models/b/turbo"]
     shown = cards(open_page("models"))
@@ -199,11 +199,11 @@ def test_models_of_one_name_are_told_apart_by_their_paths(studio, open_page, mon
 def test_the_panels_follow_the_model(studio, open_page, monkeypatch):
     reason = FAMILIES[SD].cannot["transformer."]
     limited = replace(
-        fake_studio.DEMO,
+        page_studio.DEMO,
         cannot={"transformer.use_rope": reason, "generation.negative_prompt": {"en": "no negative", "zh": "无"}},
         bounds={"generation.num_inference_steps": (4, 12)},
     )
-    monkeypatch.setattr(fake_studio, "DEMO", limited)
+    monkeypatch.setattr(page_studio, "DEMO", limited)
     page = open_page()
     assert not [one for one in page.toggle if one.key == "w:transformer.use_rope"]
     assert "this model is a U-Net" in all_text(page).replace("\\", "")
@@ -227,8 +227,8 @@ def test_embeddings_are_listed_with_the_reason_of_those_that_cannot_be_used(stud
 
 def test_many_models_are_shown_a_page_at_a_time_and_found_by_name(studio, open_page, monkeypatch):
     names = [f"style {number}" for number in range(70)]
-    many = [replace(fake_studio.DEMO, id=f"m{k}", name={"en": name, "zh": name}) for k, name in enumerate(names)]
-    monkeypatch.setattr(studio.catalog, "models", lambda: [fake_studio.DEMO, *many])
+    many = [replace(page_studio.DEMO, id=f"m{k}", name={"en": name, "zh": name}) for k, name in enumerate(names)]
+    monkeypatch.setattr(studio.catalog, "models", lambda: [page_studio.DEMO, *many])
     page = open_page("models")
 
     def shown():

@@ -14,7 +14,7 @@ from core.errors import NotWritableError
 from core.studio import hardware
 from tests.options import measured
 from tests.ui.conftest import all_text, component_data, use
-from tests.ui.fake_studio import FakeStudio
+from tests.ui.page_studio import PageStudio
 from ui import resources
 
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
@@ -41,7 +41,7 @@ def test_the_system_page_shows_the_machine_and_every_reason(studio, open_page):
 @pytest.mark.option("ui.language")
 @pytest.mark.parametrize("language", ["zh", "en"])
 def test_every_page_speaks_one_language(tmp_path, monkeypatch, open_page, language):
-    studio = use(monkeypatch, FakeStudio(tmp_path, load_settings(overrides={"ui.language": language})))
+    studio = use(monkeypatch, PageStudio(tmp_path, load_settings(overrides={"ui.language": language})))
     for name in PAGES:
         page = open_page(name)
         spoken = [element.label for kind in ("button", "number_input", "toggle") for element in page.get(kind)]

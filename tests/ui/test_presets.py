@@ -7,13 +7,13 @@ import pytest
 from core.batch.templates import is_template
 from core.config.loader import load_settings
 from tests.ui.conftest import all_text, use
-from tests.ui.fake_studio import FakeStudio
+from tests.ui.page_studio import PageStudio
 
 
 @pytest.fixture
 def studio(tmp_path, monkeypatch):
     settings = load_settings(overrides={"ui.language": "en", "output.directory": str(tmp_path)})
-    return use(monkeypatch, FakeStudio(tmp_path, settings))
+    return use(monkeypatch, PageStudio(tmp_path, settings))
 
 
 def test_a_shipped_preset_is_applied_and_marked_once_something_differs(studio, open_page):

@@ -12,7 +12,7 @@ from core.config.loader import load_settings
 from core.storage import passwords
 from core.types import AnnotationChange, HistoryQuery, SubmitOptions, Viewer
 from tests.ui.conftest import all_text, use
-from tests.ui.fake_studio import FakeStudio
+from tests.ui.page_studio import PageStudio
 from ui import resources
 from ui.state import session
 
@@ -21,13 +21,13 @@ BERT, ANNA = Viewer("user:bert", False, True), Viewer("user:anna", True, True)
 
 
 @pytest.fixture
-def seen_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Viewer], FakeStudio]:
+def seen_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Viewer], PageStudio]:
     """Return what lets the pages be seen by a viewer; passwords are hashed quickly."""
     monkeypatch.setattr(passwords, "LOG_N", 5)
     monkeypatch.setattr(passwords, "P", 1)
 
-    def viewed(language: str, viewer: Viewer) -> FakeStudio:
-        studio = use(monkeypatch, FakeStudio(tmp_path, load_settings(overrides={"ui.language": language})))
+    def viewed(language: str, viewer: Viewer) -> PageStudio:
+        studio = use(monkeypatch, PageStudio(tmp_path, load_settings(overrides={"ui.language": language})))
         monkeypatch.setattr(resources, "studio", lambda: studio.seen_by(viewer))
         monkeypatch.setattr(session, "owner", lambda: viewer.client)
         monkeypatch.setattr(session, "is_admin", lambda: viewer.admin)
@@ -38,7 +38,7 @@ def seen_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, V
 
 @pytest.mark.parametrize(("language", "words"), [("en", "locked again in 10 min"), ("zh", "10 分钟后重新锁定")])
 def test_a_collection_is_hidden_unlocked_and_locked(
-    seen_by: Callable[[str, Viewer], FakeStudio], open_page: Callable[..., AppTest], language: str, words: str
+    seen_by: Callable[[str, Viewer], PageStudio], open_page: Callable[..., AppTest], language: str, words: str
 ) -> None:
     viewer = Viewer("page:1")
     studio = seen_by(language, viewer)
@@ -68,7 +68,7 @@ def test_a_collection_is_hidden_unlocked_and_locked(
 
 @pytest.mark.parametrize(("language", "words"), [("en", "Job of bert"), ("zh", "bert 的任务")])
 def test_an_admin_sees_that_others_have_jobs_and_not_what_they_show(
-    seen_by: Callable[[str, Viewer], FakeStudio], open_page: Callable[..., AppTest], language: str, words: str
+    seen_by: Callable[[str, Viewer], PageStudio], open_page: Callable[..., AppTest], language: str, words: str
 ) -> None:
     studio = seen_by(language, ANNA)
     request = studio.requests.new({"prompt": "a secret lighthouse"})
@@ -80,7 +80,7 @@ def test_an_admin_sees_that_others_have_jobs_and_not_what_they_show(
 
 
 def test_a_user_pauses_own_jobs_only_and_sees_the_own_use(
-    seen_by: Callable[[str, Viewer], FakeStudio], open_page: Callable[..., AppTest]
+    seen_by: Callable[[str, Viewer], PageStudio], open_page: Callable[..., AppTest]
 ) -> None:
     studio = seen_by("en", BERT)
     other = studio.queue.submit(studio.requests.new({"prompt": "a secret lighthouse"}), SubmitOptions(client="user:anna"))

@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 from core.config.loader import load_settings
 from core.types import JobState
 from tests.ui.conftest import all_text, use
-from tests.ui.fake_studio import FakeStudio
+from tests.ui.page_studio import PageStudio
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from tests.ui.fake_studio import FakeStudio
 def test_from_the_plan_to_the_ranking(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_page: Callable[..., AppTest], language: str, plan: str, ranked: str
 ) -> None:
-    studio = use(monkeypatch, FakeStudio(tmp_path, load_settings(overrides={"ui.language": language})))
+    studio = use(monkeypatch, PageStudio(tmp_path, load_settings(overrides={"ui.language": language})))
     request = replace(studio.requests.new({"prompt": "a red house"}), seed=7)
     records = [studio.history.generated(one) for one in (request, replace(request, num_inference_steps=6, seed=9))]
     page = open_page("compare", ids=",".join(record.id for record in records))

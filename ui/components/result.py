@@ -35,7 +35,9 @@ def render(studio: Studio, snapshot: QueueSnapshot, mine: Session, welcome: Call
     generate_state.set_stage_image(image_id)
     for number, error in enumerate(page_state.errors()):
         error_card.render(error, f"asked{number}", on_close=_close_errors)
-    edited = _edited(studio, job, image_id)
+    following = job is not None and job.state.active and not generate_state.shown_image()
+    record = None if image_id is None or following else _record(studio, image_id)
+    edited = record if isinstance(record, ImageRecord) and applies(record) else None
     tab = _tabs(job, edited is not None)
     if tab == generate_state.MASK:
         input_card.mask(studio, input_state.sources().inputs[IMAGE])
@@ -47,10 +49,10 @@ def render(studio: Studio, snapshot: QueueSnapshot, mine: Session, welcome: Call
         render_before_after(studio, edited)
         with st.container(key="stage_actions"):
             image_card.buttons(studio, edited)
-    elif job is not None and job.state.active and not generate_state.shown_image():
+    elif job is not None and following:
         _forming(job)
     else:
-        _finished(studio, job, image_id, mine, welcome)
+        _finished(studio, job, record, mine, welcome)
     if job is not None and job.state.active:
         _progress(studio, snapshot, job)
     elif any(one.state.active for one in snapshot.jobs):
@@ -87,15 +89,12 @@ def _image(studio: Studio, job: Job | None, mine: Session) -> str | None:
     return mine.records[0].id if mine.records else None
 
 
-def _edited(studio: Studio, job: Job | None, image_id: str | None) -> ImageRecord | None:
-    """Return the image on the stage if it was made over a source image."""
-    if image_id is None or (job is not None and job.state.active and not generate_state.shown_image()):
-        return None
+def _record(studio: Studio, image_id: str) -> ImageRecord | StudioError:
+    """Return the record of the image on the stage, or why it can't be read."""
     try:
-        record = studio.history.get(image_id)
-    except StudioError:  # the stage says so
-        return None
-    return record if applies(record) else None
+        return studio.history.get(image_id)
+    except StudioError as error:
+        return error
 
 
 def _tabs(job: Job | None, edited: bool) -> str:
@@ -172,20 +171,16 @@ def _no_preview(studio: Studio, job: Job) -> str:
 
 
 def _finished(
-    studio: Studio, job: Job | None, image_id: str | None, mine: Session, welcome: Callable[[], None]
+    studio: Studio, job: Job | None, record: ImageRecord | StudioError | None, mine: Session, welcome: Callable[[], None]
 ) -> None:
     if job is not None and not generate_state.shown_image():
         _outcome(studio, job)
-    if image_id is None:
-        if not mine.records and not page_state.errors() and (job is None or not job.state.active):
-            welcome()
-        return
-    try:
-        record = studio.history.get(image_id)
-    except StudioError as error:
-        error_card.render(error, "stage", on_close=lambda: generate_state.show_image(None))
-        return
-    _shown(studio, record)
+    if isinstance(record, ImageRecord):
+        _shown(studio, record)
+    elif record is not None:
+        error_card.render(record, "stage", on_close=lambda: generate_state.show_image(None))
+    elif not mine.records and not page_state.errors() and (job is None or not job.state.active):
+        welcome()
 
 
 def _shown(studio: Studio, record: ImageRecord) -> None:

@@ -145,7 +145,7 @@ def users(studio: Studio) -> None:
 def _usage(use: Usage, images: int = 0, megapixels: int = 0, disk_mb: int = 0) -> dict[str, str]:
     return {
         t("users.images"): str(use.images),
-        t("users.disk"): _used_of(formats.size_of(use.disk_bytes), formats.size_of(disk_mb << 20) if disk_mb else ""),
+        t("users.disk"): _used_of(formats.size_of(use.disk_bytes), formats.size_of(disk_mb * 1_000_000) if disk_mb else ""),
         t("users.last_hour"): _used_of(str(use.images_last_hour), str(images) if images else ""),
         t("users.megapixels"): _used_of(f"{use.megapixels_last_hour:g}", str(megapixels) if megapixels else ""),
     }

@@ -14,7 +14,8 @@ from core.config.options.models import LORA, LORA_FOLDER, MODEL, MODELS
 from core.config.options.performance import COMPILATION, GUARD, MEMORY, RESUME, SPEED
 from core.config.options.pipeline import PREVIEW, SIZE, TEXT_ENCODER, TRANSFORMER, VAE
 from core.config.options.sampling import CFG, SAMPLING
-from core.config.options.service import ACCESS, QUEUE_END, QUOTA, REMOTE, SERVER, SERVICE, SHARING, UI, WEBHOOK, WORKER
+from core.config.options.service import ACCESS, QUOTA, SERVER, SERVICE, UI
+from core.config.options.worker import QUEUE_END, REMOTE, SHARING, WEBHOOK, WORKER
 from core.config.schema import Schema
 
 _REQUESTS = (

@@ -28,7 +28,7 @@ VARIATION_STRENGTH = 0.6
 _SIZE = re.compile(r"(\d{1,5})\s*[x×*]\s*(\d{1,5})")
 _QUALITIES = {"maximum": 100, "high": 90, "medium": 55, "low": 35}  # SGLang's `output_quality`
 MOST_IMAGES = 1 + len(REFERENCES)  # of an edit
-_ONE_MASK = localize("server.openai_request.one_mask")
+_ONE_MASK = localize("server.openai.request.one_mask")
 _SET = (  # field -> option
     ("prompt", "generation.prompt"),
     ("negative_prompt", "generation.negative_prompt"),
@@ -117,7 +117,7 @@ class ImageBody(BaseModel):
         values = {key: getattr(self, name) for name, key in _SET if getattr(self, name, None) is not None}
         values["generation.num_images"] = self.n or 1
         if self.true_cfg_scale is not None and self.guidance_scale is not None:
-            allowed = localize("server.openai_request.one_of_true_cfg_scale_and")
+            allowed = localize("server.openai.request.one_of_true_cfg_scale_and")
             raise OptionError(source=SOURCE, key="true_cfg_scale", value=self.true_cfg_scale, allowed=allowed)
         values |= self._size() | self._quality() | self._loras()
         if self.stream and self.partial_images:
@@ -132,7 +132,7 @@ class ImageBody(BaseModel):
             return {}
         found = _SIZE.fullmatch((self.size or "").strip().lower())
         if not found:
-            allowed = localize("server.openai_request.auto_or_such_as_1024x768")
+            allowed = localize("server.openai.request.auto_or_such_as_1024x768")
             raise OptionError(source=SOURCE, key="size", value=str(self.size)[:60], allowed=allowed)
         return {"generation.width": int(found[1]), "generation.height": int(found[2])}
 
@@ -155,7 +155,7 @@ class ImageBody(BaseModel):
             name = entry.get("name") or entry.get("lora_name") if isinstance(entry, Mapping) else entry
             scale = entry.get("scale", entry.get("lora_scale", 1.0)) if isinstance(entry, Mapping) else 1.0
             if not isinstance(name, str) or not isinstance(scale, int | float):
-                allowed = localize("server.openai_request.such_as")
+                allowed = localize("server.openai.request.such_as")
                 raise OptionError(source=SOURCE, key="lora", value=str(entry)[:60], allowed=allowed)
             uses.append(f"{name}:{scale:g}")
         return {LORA_KEY: tuple(uses)} if uses else {}
@@ -207,7 +207,7 @@ async def _files(form: FormData) -> Images:
             continue
         kind = name.partition("[")[0]  # image, image[] or image[0]
         if kind not in files:
-            allowed = localize("server.openai_request.files")
+            allowed = localize("server.openai.request.files")
             raise OptionError(source=SOURCE, key=name[:60], value=sent.filename or "", allowed=allowed)
         files[kind].append(await sent.read())
     return _images(files["image"], files["mask"])
@@ -227,7 +227,7 @@ def _from_entry(entry: Any, key: str) -> bytes:
     url = entry.get("image_url") if isinstance(entry, Mapping) else entry
     url = url.get("url") if isinstance(url, Mapping) else url
     if not isinstance(url, str):
-        allowed = localize("server.openai_request.text")
+        allowed = localize("server.openai.request.text")
         raise OptionError(source=SOURCE, key=key, value=str(entry)[:60], allowed=allowed)
     return from_base64(url, key)
 
@@ -235,7 +235,7 @@ def _from_entry(entry: Any, key: str) -> bytes:
 def _images(images: Sequence[bytes], masks: Sequence[bytes]) -> Images:
     _check_count(len(images))
     if not images:
-        allowed = localize("server.openai_request.an_image_file")
+        allowed = localize("server.openai.request.an_image_file")
         raise OptionError(source=SOURCE, key="image", value=None, allowed=allowed)
     if len(masks) > 1:
         raise OptionError(source=SOURCE, key="mask", value=len(masks), allowed=_ONE_MASK)
@@ -244,7 +244,7 @@ def _images(images: Sequence[bytes], masks: Sequence[bytes]) -> Images:
 
 def _check_count(images: int) -> None:
     if images > MOST_IMAGES:
-        allowed = localize("server.openai_request.up_to", most=MOST_IMAGES)
+        allowed = localize("server.openai.request.up_to", most=MOST_IMAGES)
         raise OptionError(source=SOURCE, key="image", value=images, allowed=allowed)
 
 

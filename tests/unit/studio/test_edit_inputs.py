@@ -11,7 +11,7 @@ from core.models.families.flux2.description import KLEIN
 from core.studio.request_checks import check_inputs
 from core.types import IMAGE, REFERENCES
 from tests.integration.jobs.harness import make_request
-from tests.ui.fake_studio import DEMO
+from tests.ui.page_studio import DEMO
 
 EDITS = replace(DEMO, id="klein", pipeline=KLEIN.pipeline, inputs=KLEIN.inputs)
 FIRST, SECOND = {IMAGE: "a" * 64}, {REFERENCES[0]: "b" * 64}

@@ -17,7 +17,7 @@ from core.studio import estimates, hardware
 from core.studio.estimates import Estimates
 from core.studio.hardware import ComputeDevice, DeviceReader
 from core.types import WorkerStatus
-from tests.ui.fake_studio import FakeStudio
+from tests.ui.page_studio import PageStudio
 
 GIB = 2**30
 CONFIG = {"dim": 3840, "n_layers": 30, "n_refiner_layers": 2}
@@ -27,7 +27,7 @@ TURBO = ModelSize({"text_encoder": 4_020_000_000, "transformer": 6_154_908_736, 
 @pytest.fixture
 def studio(tmp_path):
     settings = load_settings(overrides={"output.directory": str(tmp_path)})
-    made = FakeStudio(tmp_path, settings)
+    made = PageStudio(tmp_path, settings)
     made.requests._catalog = made.catalog = Catalog(PROJECT_ROOT / "configs")
     made.estimates = Estimates(settings, made.catalog, made.history, made.worker)
     yield made

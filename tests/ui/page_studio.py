@@ -438,7 +438,7 @@ class FakeLoras:
         self.known = [lora for lora in self.known if lora.name != name]
 
 
-class FakeStudio(Studio):
+class PageStudio(Studio):
     """The real studio over a database and files of its own, without a worker process, models and hubs."""
 
     history: GeneratedHistory
