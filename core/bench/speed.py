@@ -66,24 +66,24 @@ Contestant = Callable[[GenerationRequest], Measure]
 def run(arguments: argparse.Namespace, configs: Path) -> int:
     """Print a table and, last, one line of JSON. Exit code 1 when a pixel of the default image is not plain diffusers'."""
     runs = whole_number("--runs", arguments.runs, 1, 1000)
-    with tempfile.TemporaryDirectory() as folder, _model(arguments, configs, Path(folder)) as (generator, info):
-        request = _request(arguments, info)
+    with tempfile.TemporaryDirectory() as folder, model_of(arguments, configs, Path(folder)) as (generator, info):
+        request = request_of(arguments, info)
         prediction = FAMILIES[info.pipeline].prediction
         changes = {} if NONE in arguments.only else variants(arguments.only, prediction)
         loaded = generator.load(request.model, request.options, lambda progress: None)
         history = History(Database(Path(folder) / "bench.db"), Path(folder))
-        plain = _plain(loaded, Path(folder))
-        measured = take_turns({"diffusers": plain, "studio": _studio(generator, history, {}, Path(folder))}, request, runs)
+        plain = plain_diffusers(loaded, Path(folder))
+        measured = take_turns({"diffusers": plain, "studio": studio_generator(generator, history, {}, Path(folder))}, request, runs)
         report = summary(measured, request, loaded)
         if arguments.architecture:
             scaled = "" if loaded.device == "cuda" else ", scaled down"
             report["model"] = f"{arguments.architecture} (random weights{scaled})"
-        report |= _roofline(arguments, plain, request, loaded, report)
+        report |= roofline(arguments, plain, request, loaded, report)
         del plain, loaded  # a variant may load the model again, and two need not fit
         print(table(report), flush=True)
         for name, changed in changes.items():
             changed = with_tiles(changed, max(request.width, request.height))
-            row = _vary(_studio(generator, history, changed, Path(folder)), request, measured["studio"], runs)
+            row = vary(studio_generator(generator, history, changed, Path(folder)), request, measured["studio"], runs)
             report.setdefault("variants", {})[name] = row
             print(line(name, row), flush=True)
     print("text: the studio keeps the embeddings of a prompt that it has read, unless performance.cache_text is off")
@@ -93,7 +93,7 @@ def run(arguments: argparse.Namespace, configs: Path) -> int:
 
 
 @contextmanager
-def _model(arguments: argparse.Namespace, configs: Path, folder: Path) -> Iterator[tuple[Generator, ModelInfo]]:
+def model_of(arguments: argparse.Namespace, configs: Path, folder: Path) -> Iterator[tuple[Generator, ModelInfo]]:
     """Yield the generator and its model: one that is here, or an architecture with random weights."""
     if not arguments.architecture and not arguments.random_weights:
         catalog = Catalog(configs)
@@ -112,7 +112,7 @@ def _model(arguments: argparse.Namespace, configs: Path, folder: Path) -> Iterat
     generator.unload()
 
 
-def _request(arguments: argparse.Namespace, info: ModelInfo) -> GenerationRequest:
+def request_of(arguments: argparse.Namespace, info: ModelInfo) -> GenerationRequest:
     """Return the model's own size and steps unless told otherwise; every option neutral, whatever the user's files say."""
     options = {option.key: option.default for option in SCHEMA.request_options()}
     for key, text in map(pair, arguments.set):
@@ -132,7 +132,7 @@ def _request(arguments: argparse.Namespace, info: ModelInfo) -> GenerationReques
     return request
 
 
-def _vary(generate: Contestant, request: GenerationRequest, default: list[Measure], runs: int) -> dict[str, Any]:
+def vary(generate: Contestant, request: GenerationRequest, default: list[Measure], runs: int) -> dict[str, Any]:
     """Return a variant's figures beside the default images of the same seeds; or why there are none."""
     try:
         warm = generate(request)
@@ -155,7 +155,7 @@ def _cost_of_states(measures: list[Measure]) -> dict[str, float]:
     return {"states_seconds": round(wall, 5), "states_cpu_seconds": round(cpu, 5), "states_share": round(share, 5)}
 
 
-def _roofline(
+def roofline(
     arguments: argparse.Namespace,
     plain: Contestant,
     request: GenerationRequest,
@@ -187,7 +187,7 @@ def take_turns(
     return measured
 
 
-def _plain(loaded: LoadedModel, folder: Path) -> Contestant:
+def plain_diffusers(loaded: LoadedModel, folder: Path) -> Contestant:
     """Plain diffusers, called as its documentation says; the parts are timed from outside."""
     pipeline = type(loaded.pipeline)(**loaded.pipeline.components)
     pipeline.set_progress_bar_config(disable=True)
@@ -227,7 +227,7 @@ def _plain(loaded: LoadedModel, folder: Path) -> Contestant:
     return generate
 
 
-def _studio(generator: Generator, history: History, changed: Mapping[str, Any], folder: Path) -> Contestant:
+def studio_generator(generator: Generator, history: History, changed: Mapping[str, Any], folder: Path) -> Contestant:
     """Return the studio's generator, and its way to the disk: metadata, a file that survives a power cut, the history row.
 
     States of steps, where `resume.interval` is among the changes, are written below `folder`.

@@ -90,14 +90,15 @@ WORDS = {
         "workers": "number of workers, with --executor ray",
         "http": "of overhead: calls of each API of the running app against plain diffusers behind FastAPI",
         "clients": "of load: number of clients that call at once; each does --runs rounds",
-        "what": "speed: against plain diffusers; prepared: loading of prepared weights; compile: the second start; "
+        "what": "speed: against plain diffusers; campaign: sizes, kernels, quantizations and tiers within --minutes, resumable; "
+        "prepared: loading of prepared weights; compile: the second start; "
         "vae: tiling modes; rope: RoPE scalings at 2 and 3 times the size; "
         "overhead: the time that queue, previews and saving add to a job; load: the app with several clients at once; "
         "samplers: each sampler and schedule at 4, 8 and 16 steps; variety: distance between seeds by each option; "
         "editing: inpainting a part, upscaling per megapixel, ControlNets",
         "gigabytes": "of prepared: size of the random weights in bfloat16; three times as much disk space is used meanwhile",
         "tile": "of vae: tile size",
-        "minutes": "of rope: approximate duration in minutes",
+        "minutes": "of rope and campaign: approximate duration in minutes",
         "most": "of rope: maximum number of prompts",
     },
     "zh": {
@@ -181,14 +182,15 @@ WORDS = {
         "workers": "使用 --executor ray 时的工作进程数",
         "http": "用于 overhead：将运行中应用的各个 API 调用与 FastAPI 后的原版 diffusers 比较",
         "clients": "用于 load：同时调用的客户端数，每个执行 --runs 轮",
-        "what": "speed：与原版 diffusers 比较；prepared：加载预处理权重；compile：第二次启动的编译；"
+        "what": "speed：与原版 diffusers 比较；campaign：在 --minutes 内测量各尺寸、内核、量化和档位，可续跑；"
+        "prepared：加载预处理权重；compile：第二次启动的编译；"
         "vae：各种分块方式；rope：2 倍和 3 倍尺寸下的各种位置缩放；"
         "overhead：队列、预览和保存为任务增加的时间；load：多个客户端同时调用应用；"
         "samplers：各采样器与调度在 4、8、16 步的表现；variety：各选项下不同种子之间的差异；"
         "editing：局部重绘、每百万像素的放大和 ControlNet 的耗时",
         "gigabytes": "prepared 时：随机权重的 bfloat16 大小，期间占用三倍磁盘空间",
         "tile": "vae 时的分块边长",
-        "minutes": "rope 时大约测多久",
+        "minutes": "rope 和 campaign 时大约测多久（分钟）",
         "most": "rope 时最多用多少条提示词",
     },
 }

@@ -166,6 +166,10 @@ def _run_bench(parsed: argparse.Namespace, configs: Path) -> int:
         from core.bench import prepared
 
         return prepared.run(parsed, configs)
+    if parsed.what == "campaign":
+        from core.bench import campaign
+
+        return campaign.run(parsed, configs)
     if parsed.what == "compile":
         from core.bench import compile_start
 
@@ -386,7 +390,7 @@ def _add_bench(command: argparse.ArgumentParser, language: str) -> None:
     command.add_argument(
         "what",
         nargs="?",
-        choices=("speed", "prepared", "compile", "vae", "rope", "overhead", "load", "samplers", "variety", "editing"),
+        choices=("speed", "campaign", "prepared", "compile", "vae", "rope", "overhead", "load", "samplers", "variety", "editing"),
         default="speed",
         help=words["what"],
     )

@@ -86,6 +86,13 @@ def machine(device: str, info: ModelInfo | None) -> memory_tiers.DeviceMemory:
     return memory_tiers.DeviceMemory(device, free, host, partial(load_choices.missing, hardware=hardware(device), info=info))
 
 
+def other_gpus(device: str) -> dict[str, int]:
+    """Return the free bytes of each GPU but the first, by its name; none unless the model goes to a CUDA device."""
+    if device != "cuda":
+        return {}
+    return {f"cuda:{index}": torch.cuda.mem_get_info(index)[0] for index in range(1, torch.cuda.device_count())}
+
+
 def reserve(device: str, megabytes: int) -> None:
     """Leave this much of the GPU to others: PyTorch fails rather than take it."""
     if device == "cuda":

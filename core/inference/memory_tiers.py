@@ -28,6 +28,7 @@ WEIGHT_BYTES = {  # of a parameter, with its scales
 }  # fmt: skip
 QUANTISED = ("text_encoder", "transformer")  # the VAE is small and stays as it is
 GROUP_SHARE = 0.15  # of the largest part that is on the GPU at once: an embedding table and two blocks, rounded up
+SECOND_ROOM = 1.15  # times the weights of text encoders, on a GPU that has nothing else: a prompt takes little
 # At the widest point of the decoder four maps of 256 channels and full size are alive, in 16 bits.
 DECODE_BYTES = 4 * 256 * 2  # a pixel
 # A step keeps three feed-forward and ten model-wide activations of a token (16 x 16 px): (3 x 10240 + 10 x 3840) x 2 bytes.
@@ -148,6 +149,34 @@ def place_parts(sizes: Mapping[str, int], encoders: Collection[str], budget: int
         placed[name] = RESIDENT if sizes[name] <= left else STREAMED
         left -= sizes[name] if placed[name] == RESIDENT else 0
     return placed
+
+
+def second_gpu(
+    options: Mapping[str, Any],
+    parameters: Mapping[str, int],
+    pixels: int,
+    free: int,
+    others: Mapping[str, int],
+    stored: Mapping[str, int] | None = None,
+) -> Decision | None:
+    """Keep the text encoders on another GPU where the model does not fit `free` bytes as a whole, and they fit there.
+
+    `others`: free bytes of the other GPUs. None where the user has said how the model is held, or nothing is gained.
+    """
+    option = Options(options)
+    sizes = _sizes(TIERS[0], parameters, stored)
+    encoders = sum(size for part, size in sizes.items() if part.startswith("text_encoder"))
+    said = {option.text_encoder.device, option.memory.tier, option.memory.quantization, option.memory.offload} != {AUTO}
+    whole = needed(TIERS[0], parameters, pixels, stored)
+    if said or option.memory.low_vram or not encoders or not others or whole <= free:
+        return None
+    best = max(others, key=lambda name: others[name])
+    if others[best] < encoders * SECOND_ROOM:
+        return None
+    reason = localize(
+        "inference.memory_tiers.second_gpu", whole=whole / GIGA, free=max(0, free) / GIGA, encoders=encoders / GIGA, gpu=best
+    )
+    return Decision("text_encoder.device", AUTO, best, reason)
 
 
 def choose(

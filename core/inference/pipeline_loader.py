@@ -130,6 +130,10 @@ def load_model(
     machine = memory.machine(str(device.effective), info)
     pixels = info.default_width * info.default_height
     text_device = choose_text_device(option.text_encoder.device, str(device.effective), info.id)
+    free = machine.free - option.memory.reserved_mb * memory_tiers.MEGA
+    second = memory_tiers.second_gpu(wanted, counted, pixels, free, memory.other_gpus(str(device.effective)), stored)
+    if second is not None:
+        text_device, changed = str(second.effective), (*changed, second)
     if text_device is not None:
         counted, stored = without_text_encoders(counted), without_text_encoders(stored)
     held = memory_tiers.choose(wanted, machine, counted, pixels, failed, stored)
@@ -142,7 +146,7 @@ def load_model(
             ready = partial(_ready, prepared, str(device.effective) if held.tier.offload == "none" else "cpu", text_device)
             read = partial(read_pipeline, notes=notes, prepared=ready)
         budget = offload.MemoryBudget(
-            machine.free - option.memory.reserved_mb * memory_tiers.MEGA,
+            free,
             partial(memory_tiers.working, held.tier),
             pixels,
         )

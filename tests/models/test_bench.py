@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
-from core.bench import compile_start, prepared
+from core.bench import campaign, compile_start, prepared
 from core.bench.load import JOBS
 from core.bench.overhead import PARTS
 from core.bench.speed import variants, with_tiles
@@ -99,3 +100,42 @@ def test_the_second_start_compiles_nothing():
         pytest.skip("no C++ compiler")
     first, second = compile_start.pair_of_starts(PROJECT_ROOT / "configs")
     assert first["misses"] > 0 == first["hits"] and second["misses"] == 0 and second["hits"] == first["misses"]
+
+
+@pytest.mark.slow
+def test_a_campaign_goes_on_where_its_budget_ended(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(campaign, "load_settings", lambda *_: SimpleNamespace(output_directory=tmp_path))
+    monkeypatch.setitem(campaign.SIDES, "cpu", (64,))
+    changes = {"int8": {"memory.quantization": "int8"}, "fp8": {"memory.quantization": "fp8"}}
+    monkeypatch.setattr(campaign, "CHANGES", changes)
+    answers = iter([True, True, False])
+    with monkeypatch.context() as patch:
+        patch.setattr(campaign.Budget, "allows", lambda self: next(answers))
+        said, table = bench("campaign", capfd)
+    assert said["left"] == ["64px fp8"] and "run the same command again" in table
+    assert list(said["cells"]) == ["64px plain diffusers", "64px default", "64px int8"]
+    assert said["cells"]["64px default"]["largest_distance"] == 0 < said["cells"]["64px int8"]["total"]
+    before = said["cells"]["64px int8"]
+    said, _ = bench("campaign", capfd)
+    assert said["left"] == [] and said["cells"]["64px int8"] == before, "it is not measured again"
+    assert "refused" in said["cells"]["64px fp8"]
+    assert "| 64px int8 |" in (tmp_path / "campaign" / "table.md").read_text()
+    assert "64px int8" in (tmp_path / "campaign" / "plot.svg").read_text()
+
+
+def test_cells_of_another_machine_are_begun_anew(tmp_path, capfd):
+    cells = campaign.Cells.open(tmp_path / "cells.json", {"device": "this"})
+    cells.put("64px int8", {"refused": "no"})
+    assert campaign.Cells.open(tmp_path / "cells.json", {"device": "this"}).found == {"64px int8": {"refused": "no"}}
+    assert campaign.Cells.open(tmp_path / "cells.json", {"device": "another"}).found == {}
+
+
+def test_a_budget_allows_what_the_longest_cell_would_still_fit_into(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(campaign, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    budget = campaign.Budget(100.0)
+    assert budget.allows()
+    now[0] = 40.0
+    assert budget.allows(), "40 s are spent, and another 40 s fit"
+    now[0] = 65.0
+    assert not budget.allows(), "the longest took 40 s"

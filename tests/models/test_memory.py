@@ -1,6 +1,7 @@
 """Tiers on the real model: offloading, quantised weights, and what happens when memory runs out."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 
 from core.config.loader import PROJECT_ROOT
 from core.errors import ModelLoadError, OutOfMemoryError, UnavailableError
-from core.inference import load_choices, memory, offload, residency
+from core.inference import load_choices, memory, memory_tiers, offload, residency
 from core.inference.generator import build_generator
 from core.inference.pipeline_loader import choose_text_device, load_model, without_text_encoders
 from core.models.families import backend_of
@@ -255,3 +256,40 @@ def test_the_cpu_tier_needs_no_card(request_of):
     loaded = load_model(info, request_of(changed={"memory.tier": "cpu"}).options)
     assert (loaded.device, loaded.held.tier.name) == ("cpu", "cpu")
     assert Path(info.path).is_dir()
+
+
+OPEN = {"text_encoder.device": "auto", "memory.tier": "auto", "memory.quantization": "auto", "memory.offload": "auto"}
+OPEN |= {"memory.low_vram": False}
+Z_IMAGE = {"text_encoder": 4_000_000_000, "transformer": 6_150_000_000, "vae": 84_000_000}
+TWELVE = 12_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("changed", "free", "others", "gpu"),
+    [
+        ({}, TWELVE, {"cuda:1": TWELVE, "cuda:2": 10**10}, "cuda:1"),
+        ({}, 30 * 10**9, {"cuda:1": TWELVE}, None),  # all of it fits the first
+        ({}, TWELVE, {"cuda:1": 8 * 10**9}, None),  # too small for the encoder
+        ({}, TWELVE, {}, None),
+        ({"memory.quantization": "int8"}, TWELVE, {"cuda:1": TWELVE}, None),  # the user has said how
+    ],
+)
+def test_a_second_gpu_takes_the_text_encoder_where_the_first_is_too_small(changed, free, others, gpu):
+    found = memory_tiers.second_gpu({**OPEN, **changed}, Z_IMAGE, 1024 * 1024, free, others)
+    assert (found.effective if found else None) == gpu
+
+
+def test_the_text_encoder_goes_to_the_second_gpu_by_itself(generator, request_of, monkeypatch):
+    """With the CPU's memory in place of both."""
+    _, whole = generated(generator, request_of())
+    generator.unload()
+    small = replace(memory.machine("cpu", None), free=10**6)
+    monkeypatch.setattr(memory, "machine", lambda *_: small)
+    monkeypatch.setattr(memory, "other_gpus", lambda device: {"cpu:0": 10**12})
+    monkeypatch.setattr(memory_tiers, "CPU_SMALL", memory_tiers.CPU)
+    try:
+        image, apart = generated(generator, request_of())
+    finally:
+        generator.unload()
+    assert image.effective["text_encoder.device"] == "cpu:0" and np.array_equal(whole, apart)
+    assert any(one.option == "text_encoder.device" and "fits cpu:0" in one.reason["en"] for one in image.decisions)

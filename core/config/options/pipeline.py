@@ -41,9 +41,10 @@ TEXT_ENCODER = (
         label={"en": "Device of the text encoder", "zh": "文本编码器设备"},
         help={
             "en": "cpu: the text encoder stays in RAM and frees about 8 GB of VRAM with Z-Image; a new prompt takes longer. "
-            "cuda:1 and so on: it stays on another GPU. It is not quantised there. auto: the device of the model.",
+            "cuda:1 and so on: it stays on another GPU. It is not quantised there. auto: the device of the model, "
+            "or another GPU when the model does not fit the first one.",
             "zh": "cpu：文本编码器留在内存中，Z-Image 可省约 8 GB 显存，新提示词编码较慢。cuda:1 等：放在另一块 GPU 上。"
-            "此时不量化。auto：与模型相同。",
+            "此时不量化。auto：与模型相同；第一块 GPU 放不下时用另一块。",
         },
     ),
 )
