@@ -38,6 +38,7 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
     "fp8": {"memory.quantization": "fp8"},
     "fp8 storage": {"memory.quantization": "fp8_storage"},
     "int8": {"memory.quantization": "int8"},
+    "int8 dynamic": {"memory.quantization": "int8_dynamic"},
     "cuDNN attention": {"transformer.attention_backend": "_native_cudnn"},
     "flash attention": {"transformer.attention_backend": "_native_flash"},
 }

@@ -284,7 +284,7 @@ class MemorySection(Section):
 
     low_vram: bool
     tier: Literal["auto", "24gb", "16gb", "12gb", "8gb", "6gb", "4gb", "cpu"]
-    quantization: Literal["auto", "none", "int8", "fp8", "fp8_storage", "nf4", "gguf"]
+    quantization: Literal["auto", "none", "int8", "int8_dynamic", "fp8", "fp8_storage", "nf4", "gguf"]
     offload: Literal["auto", "none", "model", "group", "disk"]
     max_split_size_mb: int | Literal["auto"]
     expandable_segments: Literal["auto", "on", "off"]

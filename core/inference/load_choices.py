@@ -23,7 +23,7 @@ from core.models.part_sources import gguf_in
 from core.models.weight_files import read_all
 from core.types import Decision, ModelInfo
 
-PACKAGES = {"int8": "torchao", "fp8": "torchao", "nf4": "bitsandbytes", "gguf": "gguf"}
+PACKAGES = {"int8": "torchao", "int8_dynamic": "torchao", "fp8": "torchao", "nf4": "bitsandbytes", "gguf": "gguf"}
 FP8_CAPABILITY = (8, 9)  # Ada and newer multiply fp8 in hardware
 BF16_CAPABILITY = (8, 0)  # Ampere and newer compute in bfloat16
 MACOS_WITH_BF16 = 14  # PyTorch: bfloat16 on Apple's GPUs needs this version

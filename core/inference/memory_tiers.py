@@ -24,7 +24,7 @@ RESIDENT, STREAMED, VISITS = "resident", "streamed", "visits"  # where a part is
 FP8_STORAGE = "fp8_storage"  # in place of a quantisation whose package is missing
 MEGA = 10**6  # options count in these, as GPUs and disks are sold
 WEIGHT_BYTES = {  # of a parameter, with its scales
-    "none": 2.0, "int8": 1.06, "fp8": 1.06, FP8_STORAGE: 1.07, "nf4": 0.5625, "gguf": 1.07,
+    "none": 2.0, "int8": 1.06, "int8_dynamic": 1.06, "fp8": 1.06, FP8_STORAGE: 1.07, "nf4": 0.5625, "gguf": 1.07,
 }  # fmt: skip
 QUANTISED = ("text_encoder", "transformer")  # the VAE is small and stays as it is
 GROUP_SHARE = 0.15  # of the largest part that is on the GPU at once: an embedding table and two blocks, rounded up

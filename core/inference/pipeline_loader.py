@@ -337,13 +337,18 @@ def _to_fp8_storage(block: nn.Module, compute: torch.dtype) -> None:
 def _by_torchao(block: nn.Module, kind: str) -> None:
     from torchao.quantization import (
         Float8DynamicActivationFloat8WeightConfig,
+        Int8DynamicActivationInt8WeightConfig,
         Int8WeightOnlyConfig,
         PerRow,
         quantize_,
     )
 
-    config = Int8WeightOnlyConfig() if kind == "int8" else Float8DynamicActivationFloat8WeightConfig(PerRow())
-    quantize_(block, config)
+    configs = {
+        "int8": Int8WeightOnlyConfig,
+        "int8_dynamic": Int8DynamicActivationInt8WeightConfig,
+        "fp8": partial(Float8DynamicActivationFloat8WeightConfig, PerRow()),
+    }
+    quantize_(block, configs[kind]())
 
 
 def _to_nf4(module: nn.Module) -> None:

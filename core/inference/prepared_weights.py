@@ -39,7 +39,7 @@ from core.types import Decision
 log = logging.getLogger(__name__)
 
 OPTION = "models.prepare"
-KINDS = ("none", "int8", "fp8", FP8_STORAGE)  # can be stored: nf4 is made on the GPU, GGUF stays as its file has it
+KINDS = ("none", "int8", "int8_dynamic", "fp8", FP8_STORAGE)  # can be stored: nf4 is made on the GPU, GGUF stays as its file has it
 SMALLEST = 1_000_000_000  # bytes of a part as it is stored: reading less takes a second or two
 GAIN = 0.75  # times the stored bytes: a form that takes more is not worth its disk space
 SPARE = 5_000_000_000  # bytes that stay free on the disk

@@ -92,7 +92,8 @@ def test_offloading_without_a_card_is_refused_with_its_reason(generator, request
 @pytest.mark.by_default("int8-Int8Tensor-0.35-3")
 @pytest.mark.option("memory.quantization")
 @pytest.mark.parametrize(
-    ("kind", "mark", "most_bytes", "most_distance"), [("int8", "Int8Tensor", 0.35, 3), ("fp8_storage", "Parameter", 0.5, 8)]
+    ("kind", "mark", "most_bytes", "most_distance"),
+    [("int8", "Int8Tensor", 0.35, 3), ("int8_dynamic", "Int8Tensor", 0.35, 8), ("fp8_storage", "Parameter", 0.5, 8)],
 )
 def test_quantised_weights_are_smaller_and_generate_nearly_the_same(
     generator, request_of, kind, mark, most_bytes, most_distance

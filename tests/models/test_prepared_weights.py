@@ -45,7 +45,7 @@ def made(tmp_path, folder, request_of):
 
 
 @pytest.mark.by_default("none", "int8")
-@pytest.mark.parametrize("quantization", ["none", "int8", "fp8_storage"])
+@pytest.mark.parametrize("quantization", ["none", "int8", "int8_dynamic", "fp8_storage"])
 def test_second_load_reads_prepared_parts_and_draws_the_same_pixels(made, tmp_path, quantization, monkeypatch):
     changed = {**HALF, "memory.quantization": quantization}
     plain, nothing, _ = made(changed, prepares=False)

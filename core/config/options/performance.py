@@ -191,7 +191,7 @@ MEMORY = (
     advanced(
         "memory.quantization",
         type="choice",
-        choices=(AUTO, "none", "int8", "fp8", "fp8_storage", "nf4", "gguf"),
+        choices=(AUTO, "none", "int8", "int8_dynamic", "fp8", "fp8_storage", "nf4", "gguf"),
         default=AUTO,
         group="memory",
         takes_effect=RELOAD,
@@ -200,9 +200,11 @@ MEMORY = (
         label={"en": "Quantization", "zh": "量化"},
         help={
             "en": "Smaller weights, slightly different images. fp8_storage needs no package: stored in fp8, computed in 16 bits. "
-            "int8 and fp8 need torchao (fp8 a GPU of sm_89 or newer), nf4 bitsandbytes and an NVIDIA GPU, gguf a .gguf file in "
+            "int8 and fp8 need torchao (fp8 a GPU of sm_89 or newer); "
+            "int8_dynamic rounds what is multiplied to 8 bits, too; nf4 bitsandbytes and an NVIDIA GPU, gguf a .gguf file in "
             "the model's transformer folder. auto: set by the VRAM profile.",
             "zh": "权重更小，画面略有不同。fp8_storage 无需软件包：以 fp8 存储、16 位计算。int8 和 fp8 需要 torchao"
+            "（int8_dynamic 连同输入一起以 8 位相乘）"
             "（fp8 还需 sm_89 以上的 GPU），nf4 需要 bitsandbytes 和 NVIDIA GPU，gguf 需要模型 transformer 文件夹中的 "
             ".gguf 文件。auto：由档位决定。",
         },
