@@ -347,6 +347,9 @@ def _add_compare(command: argparse.ArgumentParser, language: str) -> None:
 
 def _add_evaluate(command: argparse.ArgumentParser, language: str) -> None:
     words = WORDS[language]
+    command.add_argument("--edit", action="store_true", help=words["evaluate-edit"])
+    command.add_argument("--model", default="demo", help=words["evaluate-model"])
+    command.add_argument("--json", action="store_true", help=words["evaluate-json"])
     command.add_argument("--prompts", default="200", metavar="N", help=words["prompts"])
     command.add_argument("--seed", default="2025", metavar="N", help=words["evaluate-seed"])
     command.add_argument("--width", default="256", metavar="PX", help=SCHEMA.options["generation.width"].help[language])

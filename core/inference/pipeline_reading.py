@@ -53,7 +53,7 @@ def check_model(info: ModelInfo) -> None:
     path, base, frame, parts = files_of(info)
     skeleton = skeleton_of(path, base, frame)
     if frame is None:
-        check_folder(skeleton, info.id)
+        check_folder(skeleton, info.id, tuple(info.parts))
     else:
         pipeline = look_into(base or path, info.id).pipeline
         check_frame(frame, pipeline, tuple(sources(path, base, frame, parts)), info.id)

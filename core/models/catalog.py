@@ -195,7 +195,7 @@ class Catalog:
             if entry.part:
                 check_part(path, entry.part)
                 return self._described(entry, place, path, None, None, None)
-            single = check_whole(path, entry.id)
+            single = check_whole(path, entry.id, tuple(entry.parts))
             files = (
                 self._rest(entry, path, single, entries) if single else (path, None, None, self._parts(entry, entries))
             )
@@ -388,11 +388,14 @@ def _free_id(name: str, taken: Mapping[str, Entry]) -> str:
 
 
 def _made_of(entry: Entry, path: Path | None, place: str) -> object:
-    """Return what decides all that is found of an entry whose parts lie in one folder; None for others."""
-    if path is None or entry.parts or not path.is_dir():
+    """Return what decides all that is found of an entry whose parts lie in folders that it names; None for others."""
+    if path is None:
+        return None
+    folders = [path, *(PROJECT_ROOT / Path(written).expanduser() for written in entry.parts.values())]
+    if not all(folder.is_dir() for folder in folders):
         return None
     try:
-        return entry, path, place, folder_state(path)
+        return entry, path, place, tuple(folder_state(folder) for folder in folders)
     except OSError:
         return None
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -65,11 +65,14 @@ def itself(path: Path, wanted: str = "") -> Path:
     return files[0] if len(files) == 1 and not wanted else path
 
 
-def check_whole(path: Path, model: str) -> Single | None:
-    """Raise ModelFileError unless it is a folder with all parts, then None, or something that needs a base: what it is."""
+def check_whole(path: Path, model: str, elsewhere: Collection[str] = ()) -> Single | None:
+    """Raise ModelFileError unless it is a folder with all parts, then None, or something that needs a base: what it is.
+
+    The weights of parts that lie `elsewhere` need not be in the folder.
+    """
     if os.path.isfile(path) or is_network(path):  # os.path: a name that is too long is a missing file
         return look_into(path, model)
-    check_folder(path, model)
+    check_folder(path, model, elsewhere)
     return None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -101,10 +101,11 @@ def problem(model: str, file: str, name: str, /, **values: str) -> ModelFileErro
 # -- a folder ----------------------------------------------------------------------------------------------------------
 
 
-def check_folder(folder: Path, model: str) -> None:
+def check_folder(folder: Path, model: str, elsewhere: Collection[str] = ()) -> None:
     """Raise ModelFileError naming the first file that is missing, unsafe, truncated or unreadable.
 
-    Files that no loader reads, such as a pickle beside the safetensors, are not judged.
+    Files that no loader reads, such as a pickle beside the safetensors, are not judged, nor are the weights of parts
+    that are read from `elsewhere`.
     """
     if not os.path.isdir(folder):  # False, where Path.is_dir raises, for a name that no file system takes
         raise problem(model, str(folder), "folder")
@@ -113,7 +114,7 @@ def check_folder(folder: Path, model: str) -> None:
         check_config(folder, f"{component}/{part.config}", model)
         if not part.weights:
             refuse_pointers(folder, component, model)
-    for name in weight_names(folder, model):
+    for name in weight_names(folder, model, elsewhere):
         check_weights(folder / name, name, model)
 
 
@@ -209,15 +210,19 @@ def read_json(folder: Path, name: str, model: str) -> dict[str, Any]:
 # -- which files are the weights ---------------------------------------------------------------------------------------
 
 
-def weight_names(folder: Path, model: str) -> list[str]:
-    """Return the weight files that are read, relative to the folder; ModelFileError when a part has none."""
-    selected = variants_by_part(folder, model)
+def weight_names(folder: Path, model: str, elsewhere: Collection[str] = ()) -> list[str]:
+    """Return the weight files that are read, relative to the folder; ModelFileError when a part has none.
+
+    Parts that lie `elsewhere` are left out.
+    """
+    selected = variants_by_part(folder, model, elsewhere)
     return [name for part, variant in selected.items() for name in files_of_part(folder, part, variant, model)]
 
 
-def variants_by_part(folder: Path, model: str) -> dict[str, str]:
+def variants_by_part(folder: Path, model: str, elsewhere: Collection[str] = ()) -> dict[str, str]:
     """Return each part's variant: "bf16", "fp16" or "". One that all parts have comes first, then each part's own first."""
-    return choose_variants(folder, family_of(folder, model).weighty, model)
+    weighty = [part for part in family_of(folder, model).weighty if part not in elsewhere]
+    return choose_variants(folder, weighty, model)
 
 
 def choose_variants(folder: Path, parts: Iterable[str], model: str) -> dict[str, str]:

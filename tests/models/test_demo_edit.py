@@ -1,12 +1,29 @@
-"""The edit model's training: its forward is that of the class."""
+"""An edit model of the embedded world: its training's forward is that of the class, and `demo-eval --edit` measures any."""
 
 from __future__ import annotations
+
+import json
 
 import pytest
 import torch
 
+from core.cli.main import main
 from core.demo.training import edit_transformer
 from core.demo.training.edit_transformer import Instruction, Prompt, Source
+from tests.models import tiny_models
+
+
+def test_any_edit_model_is_measured(tmp_path, capsys):
+    folder = tiny_models.z_image_omni(tmp_path / "omni")
+    given = ["--model", str(folder), "--prompts", "2", "--width", "64", "--height", "64", "--json"]
+    assert main(["demo-eval", "--edit", *given]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["edits"].keys() == {"recolour"} and found["languages"].keys() == {"zh", "en"} and not found["passed"]
+
+
+def test_a_model_that_does_not_edit_is_refused(capsys):
+    assert main(["demo-eval", "--edit"]) == 2
+    assert "flux2-klein-4b" in capsys.readouterr().err
 
 
 def piece(*lengths):

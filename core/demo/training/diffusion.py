@@ -90,6 +90,13 @@ def weights(scene: scenes.Scene, height: int, width: int, device: torch.device |
     """Return how much each latent counts, (1, height, width): sun and moon are small, and would be learned last."""
     if scene.celestial == scenes.NONE:
         return _weights(None, height, width, device)
+    return celestial_weights(scene, height, width, device)
+
+
+def celestial_weights(
+    scene: scenes.Scene, height: int, width: int, device: torch.device | str = "cpu"
+) -> Tensor:
+    """Return the same, with the weight of sun and moon where they would stand if there are none."""
     return _weights(renderer.celestial_centre(scene), height, width, device)
 
 

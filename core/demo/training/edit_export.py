@@ -1,4 +1,4 @@
-"""Write the trained edit model as a diffusers folder of ZImageOmniPipeline, without the VAE, which is the embedded model's."""
+"""Write the trained edit model as a diffusers folder of ZImageOmniPipeline, with the embedded model's VAE."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from core.demo.training.edit_pairs import new_siglip
 from core.demo.training.edit_text import SHIPPED
 from core.demo.training.export import load_in_full
 
-WEIGHTS = SHIPPED.with_name("edit_weights")
 CLASSES = {
     "siglip": ["transformers", "Siglip2VisionModel"],
     "siglip_processor": ["transformers", "Siglip2ImageProcessor"],
 }
 
 
-def export(out: Path, transformer: ZImageTransformer2DModel, target: Path = WEIGHTS) -> None:
-    """Write the folder beside `target` and swap it in, so that a reader never sees half of one. Weights are in fp16."""
+def export(out: Path, transformer: ZImageTransformer2DModel) -> None:
+    """Write `out`/exported: first beside it, so that a reader never sees half of one. Weights are in fp16."""
+    target = out / "exported"
     fresh, old = target.with_name(target.name + ".new"), target.with_name(target.name + ".old")
     for folder in (fresh, old):
         shutil.rmtree(folder, ignore_errors=True)
@@ -38,8 +38,7 @@ def export(out: Path, transformer: ZImageTransformer2DModel, target: Path = WEIG
     for part in ("text_encoder", "siglip"):
         load_in_full(fresh / part / "config.json")
     shutil.copytree(SHIPPED / "scheduler", fresh / "scheduler")
-    (fresh / "vae").mkdir()
-    shutil.copy(SHIPPED / "vae" / "config.json", fresh / "vae")
+    shutil.copytree(SHIPPED / "vae", fresh / "vae")
     shutil.copy(SHIPPED / "preview.safetensors", fresh)
     index = json.loads((SHIPPED / "model_index.json").read_text(encoding="utf-8"))
     index = {**index, "_class_name": "ZImageOmniPipeline", **CLASSES}

@@ -41,6 +41,17 @@ def test_every_shipped_entry_is_read(catalog):
     assert {info.id for info in infos.values() if info.problem is None} == {"demo"}
 
 
+def test_a_part_of_its_own_need_not_be_in_the_folder(catalog, configs, tmp_path):
+    folder = shutil.copytree(EMBEDDED, tmp_path / "copy")
+    entry = f"id: copy\nname: {{en: a, zh: b}}\ndescription: {{en: a, zh: b}}\npath: {folder}\n"
+    next((folder / "vae").glob("*.safetensors")).unlink()
+    write(configs, "copy", entry)
+    assert "vae/*.safetensors" in catalog.find("copy").problem.message("en")
+    write(configs, "copy", f"{entry}parts: {{vae: {EMBEDDED / 'vae'}}}\n")
+    assert catalog.find("copy").problem is None
+    assert catalog.find("copy") is catalog.find("copy"), "it is remembered while the folders stay as they are"
+
+
 def test_a_folder_is_checked_again_only_once_something_in_it_has_changed(catalog, configs, tmp_path, monkeypatch):
     folder = shutil.copytree(EMBEDDED, tmp_path / "copy")
     write(configs, "copy", f"id: copy\nname: {{en: a, zh: b}}\ndescription: {{en: a, zh: b}}\npath: {folder}\n")
