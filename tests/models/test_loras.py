@@ -136,6 +136,7 @@ def test_images_of_a_batch_have_each_their_own(own, request_of):
         pytest.param({"model.dtype": "bfloat16"}, marks=pytest.mark.slow),
         pytest.param({"model.dtype": "float16"}, marks=pytest.mark.slow),
         {"memory.quantization": "int8"},
+        pytest.param({"memory.quantization": "int8_dynamic"}, marks=pytest.mark.slow),
         pytest.param({"memory.quantization": "fp8_storage"}, marks=pytest.mark.slow),
         pytest.param({"memory.tier": "8gb", "memory.offload": "group"}, marks=pytest.mark.slow),
     ],

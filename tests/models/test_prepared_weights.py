@@ -44,7 +44,7 @@ def made(tmp_path, folder, request_of):
     return run
 
 
-@pytest.mark.by_default("none", "int8")
+@pytest.mark.by_default("int8")
 @pytest.mark.parametrize("quantization", ["none", "int8", "int8_dynamic", "fp8_storage"])
 def test_second_load_reads_prepared_parts_and_draws_the_same_pixels(made, tmp_path, quantization, monkeypatch):
     changed = {**HALF, "memory.quantization": quantization}
@@ -75,16 +75,19 @@ def test_second_load_reads_prepared_parts_and_draws_the_same_pixels(made, tmp_pa
     }
 
 
+@pytest.mark.slow
 def test_what_is_used_as_it_is_stored_is_not_written(made, tmp_path):
     _, told, _ = made({"model.dtype": "float32"})
     assert told == [] and prepared_files(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_small_parts_are_not_written(made, tmp_path, monkeypatch):
     monkeypatch.setattr(prepared_weights, "SMALLEST", 10**9)
     assert made()[1] == [] and prepared_files(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_removed_and_the_original_read(made, tmp_path):
     plain = made()[0]
     file = next(one.path for one in prepared_files(tmp_path) if one.part == "transformer")
@@ -107,6 +110,7 @@ def test_a_disk_that_refuses_does_not_fail_the_load(made, tmp_path):
     assert "could not be written" in made()[1][0]
 
 
+@pytest.mark.slow
 def test_writing_is_shown_and_cancelled(tmp_path, folder, request_of, monkeypatch):
     monkeypatch.setattr(weight_reading, "SAMPLE_SECONDS", 0.0)
     monkeypatch.setattr(weight_reading, "TELL_SECONDS", 0.0)
@@ -127,6 +131,7 @@ def test_writing_is_shown_and_cancelled(tmp_path, folder, request_of, monkeypatc
     assert any(one.total_bytes == written and one.read_bytes for one in told), "what is written is counted by itself"
 
 
+@pytest.mark.slow
 def test_other_versions_write_anew_and_remove_what_they_supersede(made, tmp_path, monkeypatch):
     made()
     before = {one.path for one in prepared_files(tmp_path)}
