@@ -257,6 +257,19 @@ def pixels(image: Any) -> np.ndarray:
     return np.asarray(image).astype(int)
 
 
+class MaskedEdits:
+    """Of a family whose edit is taken within the mask."""
+
+    def test_an_edit_with_a_mask_is_the_edit_within_it_and_the_source_outside(self, own, request_for):
+        whole = pixels(own.generate(request_for(), attempt=ResumeState(inputs={IMAGE: scene()})).images[0].image)
+        given = {IMAGE: scene(), MASK: mask()}
+        masked = pixels(own.generate(request_for(), attempt=ResumeState(inputs=given)).images[0].image)
+        white, source = pixels(mask())[..., 0] > 0, pixels(scene().resize((SIZE["width"], SIZE["height"])))
+        assert (whole != source)[white].any() and (whole != source)[~white].any()
+        assert np.array_equal(masked[~white], source[~white])
+        assert np.array_equal(masked[white], whole[white])
+
+
 def scene() -> Image.Image:
     """Return an image with edges and colours."""
     width, height = SIZE["width"], SIZE["height"]

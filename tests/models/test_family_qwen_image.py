@@ -21,7 +21,7 @@ from core.models.token_counter import count_tokens
 from core.studio.request_checks import check_inputs
 from core.types import IMAGE, REFERENCES, ResumeState
 from tests.models import tiny_models
-from tests.models.family_contract import ESSENTIAL, SIZE, FamilyContract, pixels, scene
+from tests.models.family_contract import ESSENTIAL, SIZE, FamilyContract, MaskedEdits, pixels, scene
 
 
 class QwenImageContract(FamilyContract):
@@ -72,13 +72,14 @@ class Editing(Generator):
 @pytest.mark.by_default(
     *ESSENTIAL,
     "test_several_images_are_plain_diffusers",
+    "test_an_edit_with_a_mask_is_the_edit_within_it_and_the_source_outside",
     "test_each_image_of_a_batch_is_seen_at_its_size",
     "test_without_an_image_it_says_what_it_needs",
     "test_instructions_have_no_limit",
     "test_processor_gives_what_that_of_transformers_gives",
     "test_pixels_are_within_two_levels_of_those_by_torchvision",
 )
-class TestQwenImageEdit(QwenImageContract):
+class TestQwenImageEdit(MaskedEdits, QwenImageContract):
     pipeline = "QwenImageEditPlusPipeline"
     visits = {"vae": 2}  # it encodes the source image, too
 

@@ -10,11 +10,16 @@ from transformers import Siglip2ImageProcessorPil
 
 from core.types import IMAGE, REFERENCES, ResumeState
 from tests.models import tiny_models
-from tests.models.family_contract import ESSENTIAL, FamilyContract, pixels, scene
+from tests.models.family_contract import ESSENTIAL, FamilyContract, MaskedEdits, pixels, scene
 
 
-@pytest.mark.by_default(*ESSENTIAL, "test_edits_are_plain_diffusers", "test_what_is_cut_of_a_long_instruction_is_recorded")
-class TestZImageOmni(FamilyContract):
+@pytest.mark.by_default(
+    *ESSENTIAL,
+    "test_edits_are_plain_diffusers",
+    "test_what_is_cut_of_a_long_instruction_is_recorded",
+    "test_an_edit_with_a_mask_is_the_edit_within_it_and_the_source_outside",
+)
+class TestZImageOmni(MaskedEdits, FamilyContract):
     pipeline = "ZImageOmniPipeline"
     visits = {"siglip": 0}  # an image from text has no source that it could see
 
