@@ -1,6 +1,6 @@
 // A draft of what the form says while a slider or a number of it is moved: asked for a moment after each move, stopped by the
 // next one, and shown in a frame of its own over the stage. When the moving is over, the page is told, which generates the image.
-const QUIET = 80; // ms without a move until a draft is asked for
+const QUIET = 40; // ms without a move until a draft is asked for
 const RELEASED = 700; // ms without a move and without the pointer until the moving is over
 const WAITS = 1000; // ms until it is said that the worker is busy
 const VALUES = ["value", "aria-valuenow", "aria-valuetext"];
