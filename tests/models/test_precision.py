@@ -140,7 +140,7 @@ def test_without_retry_and_without_memory_it_fails_at_once(generator, request_of
     poison(request, "transformer", [torch.bfloat16])
     with pytest.raises(CorruptImageError, match=r"Enable precision\.auto_retry, or"):
         generator.generate(small(request_of, **{"model.dtype": "bfloat16", "precision.auto_retry": False}))
-    monkeypatch.setattr("core.inference.precision.fits", lambda *_: False)
+    monkeypatch.setattr("core.inference.precision_fallback.fits", lambda *_: False)
     with pytest.raises(CorruptImageError, match="does not fit the free memory"):
         generator.generate(request)
     measured(
