@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from PIL.Image import Image
 
@@ -37,7 +38,9 @@ def run(arguments: argparse.Namespace, configs: Path) -> int:
         raise OptionError(source=SOURCE, key="--model", value=info.id, allowed=allowed)
     width = whole_number("--width", arguments.width, SMALLEST_SIDE, info.max_side)
     height = whole_number("--height", arguments.height, SMALLEST_SIDE, info.max_side)
-    generate = Images(Generator(catalog), info)
+    steps = _checked("generation.num_inference_steps", arguments.steps, info.default_steps)
+    cfg_scale = _checked("generation.cfg_scale", arguments.cfg, info.default_cfg_scale)
+    generate = Images(Generator(catalog), info, steps, cfg_scale)
     report: evaluate.Report | evaluate_edits.EditReport
     if arguments.edit:
         report = evaluate_edits.evaluate(generate.edited, prompts, seed, width, height)
@@ -50,11 +53,17 @@ def run(arguments: argparse.Namespace, configs: Path) -> int:
     return DONE if report.passed else FAILED
 
 
-class Images:
-    """What the studio makes of a prompt or an instruction with the model's own defaults."""
+def _checked(key: str, text: str | None, default: Any) -> Any:
+    """Return the value of a flag as its option takes it; the model's own where it was left out."""
+    return default if text is None else SCHEMA.options[key].check(text, SOURCE)
 
-    def __init__(self, generator: Generator, info: ModelInfo) -> None:
+
+class Images:
+    """What the studio makes of a prompt or an instruction with the model's defaults but for steps and CFG scale."""
+
+    def __init__(self, generator: Generator, info: ModelInfo, steps: int, cfg_scale: float) -> None:
         self._generator, self._info = generator, info
+        self._steps, self._cfg_scale = steps, cfg_scale
         self._options = {option.key: option.default for option in SCHEMA.request_options()}
 
     def image(self, prompt: str, seed: int, width: int, height: int) -> Image:
@@ -67,8 +76,7 @@ class Images:
         return self._generator.generate(self._request(instruction, seed, *source.size), attempt=attempt).images[0].image
 
     def _request(self, prompt: str, seed: int, width: int, height: int) -> GenerationRequest:
-        info = self._info
         return GenerationRequest(
-            prompt, model=info.id, width=width, height=height, seed=seed, options=self._options,
-            num_inference_steps=info.default_steps, cfg_scale=info.default_cfg_scale,
+            prompt, model=self._info.id, width=width, height=height, seed=seed, options=self._options,
+            num_inference_steps=self._steps, cfg_scale=self._cfg_scale,
         )  # fmt: skip

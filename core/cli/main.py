@@ -352,6 +352,8 @@ def _add_evaluate(command: argparse.ArgumentParser, language: str) -> None:
     command.add_argument("--json", action="store_true", help=words["evaluate-json"])
     command.add_argument("--prompts", default="200", metavar="N", help=words["prompts"])
     command.add_argument("--seed", default="2025", metavar="N", help=words["evaluate-seed"])
+    for flag, key in (("--steps", "generation.num_inference_steps"), ("--cfg", "generation.cfg_scale")):
+        command.add_argument(flag, metavar="N", help=SCHEMA.options[key].help[language])
     command.add_argument("--width", default="256", metavar="PX", help=SCHEMA.options["generation.width"].help[language])
     command.add_argument(
         "--height", default="256", metavar="PX", help=SCHEMA.options["generation.height"].help[language]

@@ -10,13 +10,18 @@ import torch
 from core.cli.main import main
 from core.demo.training import edit_transformer
 from core.demo.training.edit_transformer import Instruction, Prompt, Source
+from core.inference.generator import Generator
 from tests.models import tiny_models
 
 
-def test_any_edit_model_is_measured(tmp_path, capsys):
+def test_any_edit_model_is_measured(tmp_path, capsys, monkeypatch):
     folder = tiny_models.z_image_omni(tmp_path / "omni")
     given = ["--model", str(folder), "--prompts", "2", "--width", "64", "--height", "64", "--json"]
-    assert main(["demo-eval", "--edit", *given]) == 1
+    asked = []
+    generate = Generator.generate
+    monkeypatch.setattr(Generator, "generate", lambda self, request, **rest: asked.append(request) or generate(self, request, **rest))
+    assert main(["demo-eval", "--edit", *given, "--steps", "2", "--cfg", "1"]) == 1
+    assert {(one.num_inference_steps, one.cfg_scale) for one in asked} == {(2, 1.0)}
     found = json.loads(capsys.readouterr().out)
     assert found["edits"].keys() == {"recolour"} and found["languages"].keys() == {"zh", "en"} and not found["passed"]
 
@@ -24,6 +29,8 @@ def test_any_edit_model_is_measured(tmp_path, capsys):
 def test_a_model_that_does_not_edit_is_refused(capsys):
     assert main(["demo-eval", "--edit"]) == 2
     assert "flux2-klein-4b" in capsys.readouterr().err
+    assert main(["demo-eval", "--steps", "0"]) == 2
+    assert "--steps" in (said := capsys.readouterr().err) or "num_inference_steps" in said
 
 
 def piece(*lengths):
