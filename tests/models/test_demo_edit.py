@@ -17,9 +17,13 @@ from tests.models import tiny_models
 def test_any_edit_model_is_measured(tmp_path, capsys, monkeypatch):
     folder = tiny_models.z_image_omni(tmp_path / "omni")
     given = ["--model", str(folder), "--prompts", "2", "--width", "64", "--height", "64", "--json"]
-    asked = []
-    generate = Generator.generate
-    monkeypatch.setattr(Generator, "generate", lambda self, request, **rest: asked.append(request) or generate(self, request, **rest))
+    asked, generate = [], Generator.generate
+
+    def generated(self, request, **rest):
+        asked.append(request)
+        return generate(self, request, **rest)
+
+    monkeypatch.setattr(Generator, "generate", generated)
     assert main(["demo-eval", "--edit", *given, "--steps", "2", "--cfg", "1"]) == 1
     assert {(one.num_inference_steps, one.cfg_scale) for one in asked} == {(2, 1.0)}
     found = json.loads(capsys.readouterr().out)
