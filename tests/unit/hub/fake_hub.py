@@ -128,8 +128,8 @@ class _Handler(BaseHTTPRequestHandler):
         while start < until:
             chunk = data[start : min(start + self.hub.chunk, until)]
             start += len(chunk)
+            self.hub.sent += len(chunk)  # before the client can have it, and look at this
             self.wfile.write(chunk)
-            self.hub.sent += len(chunk)
             time.sleep(self.hub.seconds_a_chunk)
         if cut is not None:
             self.close_connection = True
