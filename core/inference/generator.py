@@ -554,9 +554,12 @@ _DECODED_AGAIN = localize("inference.generator.decoded_again")
 
 
 def _decode_once(backend: Backend, model: LoadedModel, latents: torch.Tensor, step: int) -> Image.Image:
-    """Decode in the pipeline's own order of operations, with the checks between decoding and rounding."""
-    pipeline = model.pipeline
-    pixels = backend.decode(pipeline.vae, latents)
+    """Decode by the VAE in the pipeline's own order of operations."""
+    return _checked_image(model.pipeline, backend.decode(model.pipeline.vae, latents), step)
+
+
+def _checked_image(pipeline: Any, pixels: torch.Tensor, step: int) -> Image.Image:
+    """Return (1, 3, h, w) of -1 to 1 as an image, checked before and after rounding. Raises CorruptImageError."""
     precision.check_decoded(pixels, step)
     image: Image.Image = pipeline.image_processor.postprocess(pixels, output_type="pil")[0]
     pipeline.maybe_free_model_hooks()
@@ -571,16 +574,12 @@ def _without_tiny(name: str) -> tuple[Decision, ...]:
 
 def _decode_tiny(backend: Backend, model: LoadedModel, request: GenerationRequest, latents: torch.Tensor) -> Image.Image:
     """Decode by the tiny decoder, which takes latents as previews do."""
-    pipeline, tiny, step = model.pipeline, model.tiny_decoder, request.num_inference_steps
+    pipeline, tiny = model.pipeline, model.tiny_decoder
     arranged = backend.preview_latents(pipeline.vae, latents, request)
     assert arranged is not None  # of a family that has a tiny decoder
     with torch.inference_mode():
         pixels = tiny.decode(arranged.to(tiny.device, tiny.dtype), return_dict=False)[0].float()
-    precision.check_decoded(pixels, step)
-    image: Image.Image = pipeline.image_processor.postprocess(pixels, output_type="pil")[0]
-    pipeline.maybe_free_model_hooks()
-    precision.check_image(image, step)
-    return image
+    return _checked_image(pipeline, pixels, request.num_inference_steps)
 
 
 def _unused_negative(request: GenerationRequest) -> tuple[Decision, ...]:
